@@ -1,0 +1,1 @@
+//! The commands: clients of the HTTP API.

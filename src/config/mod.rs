@@ -1,0 +1,5 @@
+//! Configuration: text in, typed and validated [`Config`] out.
+
+mod types;
+
+pub use types::*;

@@ -1,0 +1,115 @@
+//! Membership news in order, kept for those who come late.
+
+use std::collections::VecDeque;
+use std::sync::Mutex;
+use std::time::SystemTime;
+
+use tokio::sync::watch;
+
+use crate::node::NodeName;
+use crate::view::MemberStatus;
+
+/// Events kept for resuming readers: minutes of news in the worst of storms, at
+/// some 200 bytes each.
+pub const EVENT_RING: usize = 4096;
+
+/// What happened to a member.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum EventKind {
+    /// A member this node did not know.
+    Joined,
+    /// The status of a known member changed.
+    Changed,
+    /// It left by its own will.
+    Left,
+    /// It was removed by an operator or by autoclean.
+    Removed,
+}
+
+impl EventKind {
+    /// As the API spells it.
+    #[must_use]
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Joined => "joined",
+            Self::Changed => "changed",
+            Self::Left => "left",
+            Self::Removed => "removed",
+        }
+    }
+}
+
+/// One piece of news about one member.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Event {
+    /// Grows by one with every event of this process, from 1.
+    pub id: u64,
+    /// When this node learned of it.
+    pub at: SystemTime,
+    /// What happened.
+    pub kind: EventKind,
+    /// To whom.
+    pub node: NodeName,
+    /// The status before, if it was a member.
+    pub from: Option<MemberStatus>,
+    /// The status since, if it still is one.
+    pub to: Option<MemberStatus>,
+    /// What was observed, in words.
+    pub reason: String,
+    /// Who observed it.
+    pub by: NodeName,
+}
+
+/// The answer to a reader that asks for what it has not seen.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Since {
+    /// Everything after the id it named, oldest first; may be empty.
+    Events(Vec<Event>),
+    /// The id is unknown or has left the ring: the reader starts anew behind this id.
+    Reset(u64),
+}
+
+/// The last [`EVENT_RING`] events. One writer, any number of readers.
+#[derive(Debug)]
+pub struct EventLog {
+    ring: Mutex<VecDeque<Event>>,
+    last: watch::Sender<u64>,
+}
+
+impl Default for EventLog {
+    fn default() -> Self {
+        Self { ring: Mutex::new(VecDeque::new()), last: watch::Sender::new(0) }
+    }
+}
+
+impl EventLog {
+    /// Appends an event built from its id.
+    pub fn push(&self, build: impl FnOnce(u64) -> Event) {
+        let mut ring = self.ring.lock().unwrap_or_else(std::sync::PoisonError::into_inner);
+        let id = *self.last.borrow() + 1;
+        if ring.len() == EVENT_RING {
+            ring.pop_front();
+        }
+        ring.push_back(build(id));
+        drop(ring);
+        self.last.send_replace(id);
+    }
+
+    /// What happened after `seen` (0: everything kept).
+    #[must_use]
+    pub fn since(&self, seen: u64) -> Since {
+        let ring = self.ring.lock().unwrap_or_else(std::sync::PoisonError::into_inner);
+        let last = ring.back().map_or(0, |event| event.id);
+        let first = ring.front().map_or(1, |event| event.id);
+        if seen > last || (seen != 0 && seen + 1 < first) {
+            return Since::Reset(last);
+        }
+        Since::Events(ring.iter().filter(|event| event.id > seen).cloned().collect())
+    }
+
+    /// Changes whenever an event was pushed; holds the last id.
+    #[must_use]
+    pub fn watch(&self) -> watch::Receiver<u64> {
+        self.last.subscribe()
+    }
+}

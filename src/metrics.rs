@@ -1,0 +1,156 @@
+//! Counters of everything that happens, in the Prometheus text format.
+
+use prometheus_client::encoding::text::encode;
+use prometheus_client::encoding::{EncodeLabelSet, EncodeLabelValue, LabelValueEncoder};
+use prometheus_client::metrics::counter::Counter;
+use prometheus_client::metrics::family::Family;
+use prometheus_client::metrics::gauge::Gauge;
+use prometheus_client::registry::Registry;
+
+/// A label value out of a fixed set of ours; never a text that a peer chose, so
+/// that no peer can grow the metrics.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub struct Word(pub &'static str);
+
+impl EncodeLabelValue for Word {
+    fn encode(&self, encoder: &mut LabelValueEncoder<'_>) -> Result<(), std::fmt::Error> {
+        self.0.encode(encoder)
+    }
+}
+
+/// `outcome`: how an attempt ended.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
+pub struct Outcome {
+    /// `ok`, or the kind of failure.
+    pub outcome: Word,
+}
+
+/// `cause`: why something was dropped or refused.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
+pub struct Cause {
+    /// The reason, a fixed word.
+    pub cause: Word,
+}
+
+/// `direction` and `outcome` of a handshake.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
+pub struct Handshake {
+    /// `in` or `out`.
+    pub direction: Word,
+    /// `ok`, or the kind of failure.
+    pub outcome: Word,
+}
+
+/// `status` of members.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
+pub struct Status {
+    /// `up`, `suspect` or `down`.
+    pub status: Word,
+}
+
+/// Every metric of the process. Shared by reference; counting never blocks.
+#[derive(Debug)]
+pub struct Metrics {
+    registry: Registry,
+    /// Members by status.
+    pub members: Family<Status, Gauge>,
+    /// Links that finished their handshake and are open.
+    pub links: Gauge,
+    /// Handshakes ended.
+    pub handshakes: Family<Handshake, Counter>,
+    /// Connections closed before a handshake was tried or finished, by cause.
+    pub connections_refused: Family<Cause, Counter>,
+    /// Frames that were read and not used, by cause.
+    pub frames_ignored: Family<Cause, Counter>,
+    /// Things dropped because a bounded queue was full, by queue.
+    pub queue_drops: Family<Cause, Counter>,
+    /// Membership messages sent.
+    pub messages_sent: Counter,
+    /// Membership messages received.
+    pub messages_received: Counter,
+    /// Discovery rounds ended.
+    pub discovery_rounds: Family<Outcome, Counter>,
+    /// Multicast datagrams received.
+    pub datagrams: Family<Outcome, Counter>,
+    /// HTTP requests answered, by status class.
+    pub http_requests: Family<Outcome, Counter>,
+}
+
+impl Default for Metrics {
+    fn default() -> Self {
+        let mut registry = Registry::with_prefix("muster");
+        let mut metrics = Self {
+            registry: Registry::default(),
+            members: Family::default(),
+            links: Gauge::default(),
+            handshakes: Family::default(),
+            connections_refused: Family::default(),
+            frames_ignored: Family::default(),
+            queue_drops: Family::default(),
+            messages_sent: Counter::default(),
+            messages_received: Counter::default(),
+            discovery_rounds: Family::default(),
+            datagrams: Family::default(),
+            http_requests: Family::default(),
+        };
+        registry.register("members", "Members by status", metrics.members.clone());
+        registry.register("links", "Open mesh links", metrics.links.clone());
+        registry.register("handshakes", "Handshakes ended", metrics.handshakes.clone());
+        registry.register(
+            "connections_refused",
+            "Mesh connections closed before a handshake was finished",
+            metrics.connections_refused.clone(),
+        );
+        registry.register(
+            "frames_ignored",
+            "Mesh frames read and not used",
+            metrics.frames_ignored.clone(),
+        );
+        registry.register(
+            "queue_drops",
+            "Items dropped because a bounded queue was full",
+            metrics.queue_drops.clone(),
+        );
+        registry.register(
+            "messages_sent",
+            "Membership messages sent",
+            metrics.messages_sent.clone(),
+        );
+        registry.register(
+            "messages_received",
+            "Membership messages received",
+            metrics.messages_received.clone(),
+        );
+        registry.register(
+            "discovery_rounds",
+            "Discovery rounds ended",
+            metrics.discovery_rounds.clone(),
+        );
+        registry.register("datagrams", "Multicast datagrams received", metrics.datagrams.clone());
+        registry.register("http_requests", "HTTP requests answered", metrics.http_requests.clone());
+        metrics.registry = registry;
+        metrics
+    }
+}
+
+impl Metrics {
+    /// The Prometheus text exposition of everything.
+    #[must_use]
+    pub fn render(&self) -> String {
+        let mut text = String::new();
+        // Writing to a String cannot fail.
+        let _infallible = encode(&mut text, &self.registry);
+        text
+    }
+
+    /// Counts a queue's drop.
+    pub fn dropped(&self, queue: &'static str) {
+        self.queue_drops.get_or_create(&Cause { cause: Word(queue) }).inc();
+    }
+
+    /// Counts a handshake's end.
+    pub fn handshake(&self, direction: &'static str, outcome: &'static str) {
+        let labels = Handshake { direction: Word(direction), outcome: Word(outcome) };
+        self.handshakes.get_or_create(&labels).inc();
+    }
+}

@@ -1,0 +1,1 @@
+//! The Erlang distribution protocol: handshake, frames, control messages, terms.

@@ -1,0 +1,177 @@
+//! What the outside sees of the cluster: an immutable snapshot, replaced on every change.
+//!
+//! The membership driver publishes it; the API and the metrics read it and never
+//! wait for the cluster.
+
+use std::net::SocketAddr;
+use std::time::SystemTime;
+
+use crate::node::{ClusterId, Incarnation, NodeName, Role};
+use serde::{Deserialize, Serialize};
+
+/// `state` of the cluster route.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize, utoipa::ToSchema)]
+#[serde(rename_all = "lowercase")]
+pub enum ClusterState {
+    /// Discovery has not answered, or nobody it named has been tried yet.
+    Forming,
+    /// A member of a cluster; in manual mode also of a cluster of one.
+    Joined,
+    /// Left it, and stays out until told otherwise.
+    Left,
+    /// The `singleton` strategy.
+    Singleton,
+}
+
+/// `status` of a member.
+#[derive(
+    Clone,
+    Copy,
+    Debug,
+    PartialEq,
+    Eq,
+    Hash,
+    PartialOrd,
+    Ord,
+    Serialize,
+    Deserialize,
+    utoipa::ToSchema,
+)]
+#[serde(rename_all = "lowercase")]
+pub enum MemberStatus {
+    /// Heard from.
+    Up,
+    /// Silent for a while, and given time to object.
+    Suspect,
+    /// Stopped, crashed or cut off.
+    Down,
+}
+
+impl MemberStatus {
+    /// As the API spells it.
+    #[must_use]
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Up => "up",
+            Self::Suspect => "suspect",
+            Self::Down => "down",
+        }
+    }
+}
+
+/// `link` of a member.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize, utoipa::ToSchema)]
+#[serde(rename_all = "lowercase")]
+pub enum LinkState {
+    /// A link is up.
+    Connected,
+    /// None is up and none is wanted: others watch this member.
+    Idle,
+    /// None is up, and one is wanted.
+    None,
+}
+
+/// The last change of a member's status, and on whose word.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct LastChange {
+    /// The status before; `None` when the member was new.
+    pub from: Option<MemberStatus>,
+    /// The status since.
+    pub to: MemberStatus,
+    /// What was observed, in words.
+    pub reason: String,
+    /// Who observed it.
+    pub by: NodeName,
+    /// When this node learned of it.
+    pub at: SystemTime,
+}
+
+/// One member as this node sees it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Member {
+    /// The node's name.
+    pub node: NodeName,
+    /// Whether it is up.
+    pub status: MemberStatus,
+    /// Its role.
+    pub role: Role,
+    /// Where its mesh port was last reached, or told to be.
+    pub address: Option<SocketAddr>,
+    /// Its incarnation.
+    pub incarnation: Incarnation,
+    /// When this node learned of the present status.
+    pub since: SystemTime,
+    /// Whether this node holds a link to it.
+    pub link: LinkState,
+    /// Round trip of the last answered probe, microseconds.
+    pub rtt_us: Option<u64>,
+    /// The agent's version; empty when never told.
+    pub version: String,
+    /// Whether it is this node itself.
+    pub is_self: bool,
+    /// The last change of its status.
+    pub last_change: Option<LastChange>,
+}
+
+/// How discovery fares.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct DiscoveryView {
+    /// Whether rounds are run.
+    pub enabled: bool,
+    /// Whether it answered at least once, or need not.
+    pub answered: bool,
+    /// The last answer, sorted.
+    pub nodes: Vec<NodeName>,
+    /// When it last answered.
+    pub last_success: Option<SystemTime>,
+    /// Why the newest round failed; `None` when it did not.
+    pub last_error: Option<String>,
+}
+
+/// Everything a read of the API can ask for.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Snapshot {
+    /// `cluster.name`.
+    pub name: String,
+    /// `cluster.description`.
+    pub description: String,
+    /// The cluster's id; `None` while forming.
+    pub id: Option<ClusterId>,
+    /// This node.
+    pub self_node: NodeName,
+    /// The strategy's name.
+    pub strategy: &'static str,
+    /// The carrier's name.
+    pub proto_dist: &'static str,
+    /// Where this node stands.
+    pub state: ClusterState,
+    /// Every member, sorted by name, this node among them unless it left.
+    pub members: Vec<Member>,
+    /// Hash over what all members should agree on.
+    pub view_hash: u64,
+    /// Members whose last reported hash differs from ours.
+    pub disagreeing: Vec<NodeName>,
+    /// Whether more than half of the known cores are up.
+    pub majority: bool,
+    /// How discovery fares.
+    pub discovery: DiscoveryView,
+    /// Another live process holds this node's name: who refused us, and why.
+    pub conflict: Option<String>,
+}
+
+impl Snapshot {
+    /// Names of members whose status passes, sorted.
+    pub fn nodes(&self, pass: impl Fn(MemberStatus) -> bool) -> impl Iterator<Item = &NodeName> {
+        self.members.iter().filter(move |m| pass(m.status)).map(|m| &m.node)
+    }
+
+    /// Names of the members that are up or suspect, sorted.
+    pub fn running(&self) -> impl Iterator<Item = &NodeName> {
+        self.nodes(|status| status != MemberStatus::Down)
+    }
+
+    /// Names of the members that are down, sorted.
+    pub fn stopped(&self) -> impl Iterator<Item = &NodeName> {
+        self.nodes(|status| status == MemberStatus::Down)
+    }
+}

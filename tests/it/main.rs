@@ -1,0 +1,3 @@
+//! The program against real processes and real servers.
+
+mod support;

@@ -1,0 +1,1 @@
+//! What several topics need: processes, ports, waiting.
