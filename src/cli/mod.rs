@@ -1,1 +1,3 @@
 //! The commands: clients of the HTTP API.
+
+pub mod dev;
