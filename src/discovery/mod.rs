@@ -4,11 +4,22 @@
 //! never confused. It knows nothing of membership: the runner hands its answers
 //! to the membership driver, which decides whom to contact.
 
+mod runner;
+mod static_seeds;
+
 use std::collections::BTreeSet;
 use std::pin::Pin;
+use std::sync::Arc;
 use std::time::Duration;
 
+use tokio::sync::mpsc;
+
+use crate::config::{Config, StrategyConfig};
+use crate::metrics::Metrics;
 use crate::node::NodeName;
+
+pub use runner::{DiscoveryEvent, DiscoveryHandle, MAX_NODES, STOP_DEADLINE};
+pub use static_seeds::Fixed;
 
 /// A boxed future, so that strategies can be chosen at run time.
 pub type BoxFuture<'a, T> = Pin<Box<dyn Future<Output = T> + Send + 'a>>;
@@ -41,6 +52,29 @@ pub enum DiscoveryError {
     Crashed(String),
 }
 
+impl DiscoveryError {
+    /// The kind, as metrics spell it.
+    #[must_use]
+    pub fn kind(&self) -> &'static str {
+        match self {
+            Self::Unreachable(_) => "unreachable",
+            Self::Denied(_) => "denied",
+            Self::BadAnswer(_) => "bad_answer",
+            Self::Crashed(_) => "crashed",
+        }
+    }
+
+    /// The same kind with another text.
+    fn with_text(&self, text: String) -> Self {
+        match self {
+            Self::Unreachable(_) => Self::Unreachable(text),
+            Self::Denied(_) => Self::Denied(text),
+            Self::BadAnswer(_) => Self::BadAnswer(text),
+            Self::Crashed(_) => Self::Crashed(text),
+        }
+    }
+}
+
 /// One way of finding nodes.
 pub trait Strategy: Send {
     /// Asks once. Not cancel-safe in effect: a dropped round is asked again.
@@ -62,5 +96,43 @@ pub trait Strategy: Send {
     /// [`DiscoveryError`]: the backend could not be told; its entry then expires.
     fn withdraw(&mut self) -> BoxFuture<'_, Result<(), DiscoveryError>> {
         Box::pin(async { Ok(()) })
+    }
+}
+
+/// Starts the configured strategy under a runner of its own; must be called within a
+/// tokio runtime.
+///
+/// With `enabled` the first round begins at once, without it the strategy is not
+/// even made before [`DiscoveryHandle::set_enabled`]: a node that left stays
+/// impossible to find over a restart.
+#[must_use]
+pub fn spawn(
+    config: &Config,
+    metrics: Arc<Metrics>,
+    enabled: bool,
+) -> (DiscoveryHandle, mpsc::Receiver<DiscoveryEvent>) {
+    let settings = runner::Settings::new(config);
+    let config = config.clone();
+    let for_strategy = Arc::clone(&metrics);
+    let factory = move || strategy(&config, &for_strategy);
+    runner::spawn(settings, Box::new(factory), metrics, enabled)
+}
+
+/// The configured strategy, fresh.
+fn strategy(config: &Config, _metrics: &Arc<Metrics>) -> Box<dyn Strategy> {
+    match &config.cluster.strategy {
+        StrategyConfig::Manual | StrategyConfig::Singleton => Box::new(Fixed::nobody()),
+        StrategyConfig::Static { seeds } => Box::new(Fixed::seeds(seeds)),
+        other => Box::new(Absent(other.name())),
+    }
+}
+
+/// A strategy that this build does not have: it fails every round and says so.
+struct Absent(&'static str);
+
+impl Strategy for Absent {
+    fn discover(&mut self) -> BoxFuture<'_, Result<Answer, DiscoveryError>> {
+        let text = format!("this build has no strategy {}", self.0);
+        Box::pin(std::future::ready(Err(DiscoveryError::Denied(text))))
     }
 }
