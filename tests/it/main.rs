@@ -1,3 +1,10 @@
 //! The program against real processes and real servers.
+#![allow(
+    clippy::unwrap_used,
+    clippy::expect_used,
+    clippy::print_stdout,
+    clippy::print_stderr,
+    reason = "a test fails by panicking, and its output is for people"
+)]
 
 mod support;

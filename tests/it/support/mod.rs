@@ -1,1 +1,13 @@
 //! What several topics need: processes, ports, waiting.
+//!
+//! Synchronous on purpose: the agents are other processes, and a test that
+//! blocks disturbs nobody. [`agent::Spec`] describes an agent, [`agent::Agent`]
+//! is a started one, [`cluster::Cluster`] several; everything started is killed
+//! when its owner is dropped.
+#![allow(dead_code, reason = "every topic uses its own part of this")]
+#![allow(unreachable_pub, reason = "a test binary exports nothing")]
+
+pub mod agent;
+pub mod cluster;
+pub mod http;
+pub mod wait;
