@@ -2,7 +2,7 @@
 
 use std::collections::VecDeque;
 use std::sync::Mutex;
-use std::time::SystemTime;
+use std::time::{SystemTime, UNIX_EPOCH};
 
 use tokio::sync::watch;
 
@@ -42,7 +42,7 @@ impl EventKind {
 /// One piece of news about one member.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Event {
-    /// Grows by one with every event of this process, from 1.
+    /// Grows by one with every event of this process.
     pub id: u64,
     /// When this node learned of it.
     pub at: SystemTime,
@@ -63,7 +63,7 @@ pub struct Event {
 /// The answer to a reader that asks for what it has not seen.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Since {
-    /// Everything after the id it named, oldest first; may be empty.
+    /// What came after the id it named, oldest first; may be empty.
     Events(Vec<Event>),
     /// The id is unknown or has left the ring: the reader starts anew behind this id.
     Reset(u64),
@@ -77,34 +77,51 @@ pub struct EventLog {
 }
 
 impl Default for EventLog {
+    /// Ids go on from the time of the start in milliseconds, so that an id out of an
+    /// earlier life of this node is older than the ring, and its reader gets a
+    /// reset instead of the wrong events. Below 2^53, as JavaScript wants it.
     fn default() -> Self {
-        Self { ring: Mutex::new(VecDeque::new()), last: watch::Sender::new(0) }
+        let since_epoch = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
+        Self::starting_after(u64::try_from(since_epoch.as_millis()).unwrap_or(0))
     }
 }
 
 impl EventLog {
+    /// An empty log whose first event gets the id behind `last`.
+    #[must_use]
+    pub fn starting_after(last: u64) -> Self {
+        Self { ring: Mutex::new(VecDeque::new()), last: watch::Sender::new(last) }
+    }
+
     /// Appends an event built from its id.
     pub fn push(&self, build: impl FnOnce(u64) -> Event) {
         let mut ring = self.ring.lock().unwrap_or_else(std::sync::PoisonError::into_inner);
-        let id = *self.last.borrow() + 1;
+        let id = self.last_id() + 1;
         if ring.len() == EVENT_RING {
             ring.pop_front();
         }
         ring.push_back(build(id));
-        drop(ring);
+        // Within the lock: whoever sees the id finds the event.
         self.last.send_replace(id);
     }
 
-    /// What happened after `seen` (0: everything kept).
+    /// The id of the newest event ever pushed.
     #[must_use]
-    pub fn since(&self, seen: u64) -> Since {
+    pub fn last_id(&self) -> u64 {
+        *self.last.borrow()
+    }
+
+    /// At most `limit` events that happened after `seen` (0: everything kept).
+    #[must_use]
+    pub fn since(&self, seen: u64, limit: usize) -> Since {
         let ring = self.ring.lock().unwrap_or_else(std::sync::PoisonError::into_inner);
-        let last = ring.back().map_or(0, |event| event.id);
-        let first = ring.front().map_or(1, |event| event.id);
+        let last = self.last_id();
+        let first = ring.front().map_or(last + 1, |event| event.id);
         if seen > last || (seen != 0 && seen + 1 < first) {
             return Since::Reset(last);
         }
-        Since::Events(ring.iter().filter(|event| event.id > seen).cloned().collect())
+        let skip = usize::try_from((seen + 1).saturating_sub(first)).unwrap_or(usize::MAX);
+        Since::Events(ring.iter().skip(skip).take(limit).cloned().collect())
     }
 
     /// Changes whenever an event was pushed; holds the last id.
@@ -113,3 +130,6 @@ impl EventLog {
         self.last.subscribe()
     }
 }
+
+#[cfg(test)]
+mod tests;

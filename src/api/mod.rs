@@ -1,14 +1,45 @@
 //! The HTTP API: reads snapshots, sends commands.
+//!
+//! A read is answered from the newest snapshot and never waits for the cluster;
+//! the bodies that are asked for most are serialised once per snapshot. A command
+//! goes to the membership driver and is answered by it, or by a deadline.
 
-use std::sync::Arc;
+mod body;
+mod commands;
+mod emqx;
+mod error;
+mod guard;
+mod health;
+mod listen;
+mod model;
+mod openapi;
+mod page;
+mod reads;
+mod routes;
+mod serve;
+mod sse;
+mod timestamp;
 
-use tokio::sync::watch;
+use std::sync::{Arc, Mutex, PoisonError};
+
+use axum::body::Bytes;
+use serde::Serialize;
+use tokio::sync::{Semaphore, watch};
 
 use crate::command::Commands;
 use crate::config::Config;
 use crate::events::EventLog;
 use crate::metrics::Metrics;
 use crate::view::Snapshot;
+
+pub use error::ErrorBody;
+pub use listen::{BindError, Listener};
+pub use model::*;
+pub use openapi::document as openapi_document;
+pub use serve::{
+    DRAIN_GRACE, HEAD_TIMEOUT, MAX_CONNECTIONS, MAX_HEAD, MAX_HEADERS, WRITE_TIMEOUT, serve,
+};
+pub use timestamp::rfc3339;
 
 /// What every route can reach. Cheap to clone.
 #[derive(Clone, Debug)]
@@ -23,4 +54,58 @@ pub struct ApiState {
     pub events: Arc<EventLog>,
     /// Counters.
     pub metrics: Arc<Metrics>,
+}
+
+/// The state of one server: what the agent gave it, and what it keeps itself.
+#[derive(Debug)]
+struct App {
+    state: ApiState,
+    bodies: Mutex<Option<Bodies>>,
+    event_readers: Arc<Semaphore>,
+    stopped: watch::Receiver<bool>,
+}
+
+/// The bodies of one snapshot. Holding the snapshot keeps its address from being
+/// used for the next one, so that comparing addresses is enough.
+#[derive(Clone, Debug)]
+struct Bodies {
+    snapshot: Arc<Snapshot>,
+    cluster: Bytes,
+    members: Bytes,
+}
+
+impl App {
+    fn new(state: ApiState, stopped: watch::Receiver<bool>) -> Self {
+        let event_readers = Arc::new(Semaphore::new(sse::MAX_READERS));
+        Self { state, bodies: Mutex::new(None), event_readers, stopped }
+    }
+
+    fn snapshot(&self) -> Arc<Snapshot> {
+        Arc::clone(&self.state.snapshot.borrow())
+    }
+
+    /// The newest snapshot's bodies, serialised by the first that asks for them.
+    fn bodies(&self) -> Bodies {
+        let snapshot = self.snapshot();
+        let mut bodies = self.bodies.lock().unwrap_or_else(PoisonError::into_inner);
+        match &*bodies {
+            Some(bodies) if Arc::ptr_eq(&bodies.snapshot, &snapshot) => bodies.clone(),
+            _ => {
+                let members =
+                    Members { members: snapshot.members.iter().map(Into::into).collect() };
+                let fresh = Bodies {
+                    cluster: to_json(&Cluster::from(&*snapshot)),
+                    members: to_json(&members),
+                    snapshot,
+                };
+                *bodies = Some(fresh.clone());
+                fresh
+            }
+        }
+    }
+}
+
+/// Our own bodies have string keys and no failing serialisers.
+fn to_json<T: Serialize>(body: &T) -> Bytes {
+    serde_json::to_vec(body).unwrap_or_default().into()
 }

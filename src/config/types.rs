@@ -1,5 +1,6 @@
 //! The validated configuration: what the rest of the program sees of `emqx.conf`.
 
+use std::fmt;
 use std::net::{IpAddr, SocketAddr};
 use std::path::PathBuf;
 use std::time::Duration;
@@ -293,6 +294,15 @@ pub enum ApiListen {
     Tcp(SocketAddr),
     /// `unix:/path`.
     Unix(PathBuf),
+}
+
+impl fmt::Display for ApiListen {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Tcp(address) => address.fmt(f),
+            Self::Unix(path) => write!(f, "unix:{}", path.display()),
+        }
+    }
 }
 
 /// `agent.discovery.*`.

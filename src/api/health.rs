@@ -1,0 +1,145 @@
+//! `/livez` and `/readyz`: what a supervisor and a load balancer ask.
+
+use std::collections::HashMap;
+use std::sync::Arc;
+
+use axum::Json;
+use axum::extract::State;
+use axum::http::StatusCode;
+
+use super::body::Params;
+use super::error::ErrorBody;
+use super::{App, Check, Health};
+use crate::config::Config;
+use crate::view::{ClusterState, LinkState, MemberStatus, Snapshot};
+
+/// Whether the agent works at all; a restart helps when it does not.
+#[utoipa::path(
+    get,
+    path = "/livez",
+    tag = "health",
+    responses(
+        (status = 200, description = "It works", body = Health),
+        (status = 503, description = "A part of it has ended", body = Health),
+    )
+)]
+pub(super) async fn livez(State(app): State<Arc<App>>) -> (StatusCode, Json<Health>) {
+    let running = app.state.snapshot.has_changed().is_ok();
+    let reason = if running { "running" } else { "the membership driver has ended" };
+    answer(vec![check("membership", running, reason)], Vec::new())
+}
+
+/// Whether this node is where it should be in its cluster.
+#[utoipa::path(
+    get,
+    path = "/readyz",
+    tag = "health",
+    params(("verbose" = Option<String>, Query, description = "With notices that do not count")),
+    responses(
+        (status = 200, description = "Ready", body = Health),
+        (status = 400, description = "Unusable query: BAD_REQUEST", body = ErrorBody),
+        (status = 503, description = "Not ready", body = Health),
+    )
+)]
+pub(super) async fn readyz(
+    State(app): State<Arc<App>>,
+    Params(params): Params<HashMap<String, String>>,
+) -> (StatusCode, Json<Health>) {
+    let snapshot = app.snapshot();
+    let config = &app.state.config;
+    let verbose = params.contains_key("verbose");
+    let notices = if verbose { notices(&snapshot, config) } else { Vec::new() };
+    answer(checks(&snapshot, config), notices)
+}
+
+fn answer(checks: Vec<Check>, notices: Vec<Check>) -> (StatusCode, Json<Health>) {
+    let ready = checks.iter().all(|check| check.ok);
+    let status = if ready { StatusCode::OK } else { StatusCode::SERVICE_UNAVAILABLE };
+    (status, Json(Health { ready, checks, notices }))
+}
+
+fn check(name: &str, ok: bool, reason: impl Into<String>) -> Check {
+    Check { name: name.to_owned(), ok, reason: reason.into() }
+}
+
+fn checks(snapshot: &Snapshot, config: &Config) -> Vec<Check> {
+    let discovery = &snapshot.discovery;
+    let discovered = match (&discovery.last_error, discovery.answered) {
+        (_, true) if !config.cluster.strategy.is_automatic() => "needs none".to_owned(),
+        (None, true) => "answered".to_owned(),
+        (Some(error), true) => format!("answered before, fails now: {error}"),
+        (None, false) => format!("{} has not answered yet", snapshot.strategy),
+        (Some(error), false) => format!("{} has never answered: {error}", snapshot.strategy),
+    };
+    let settled = matches!(snapshot.state, ClusterState::Joined | ClusterState::Singleton);
+    let state = match snapshot.state {
+        ClusterState::Forming => "forming",
+        ClusterState::Joined => "joined",
+        ClusterState::Left => "left the cluster; join or enable discovery to return",
+        ClusterState::Singleton => "singleton",
+    };
+    let up = snapshot.nodes(|status| status == MemberStatus::Up).count();
+    let wanted = config.agent.ready.min_members;
+    let majority = if snapshot.majority {
+        "more than half of the known cores are up"
+    } else {
+        "no more than half of the known cores are up"
+    };
+    let mut checks = vec![
+        check("discovery", discovery.answered, discovered),
+        check("state", settled, state),
+        check("min_members", up >= wanted, format!("{up} up, {wanted} wanted")),
+        check("majority", snapshot.majority, majority),
+    ];
+    if let Some(conflict) = &snapshot.conflict {
+        checks.push(check("name_conflict", false, conflict));
+    }
+    checks
+}
+
+/// What does not stop the node from being ready, and yet wants attention.
+fn notices(snapshot: &Snapshot, config: &Config) -> Vec<Check> {
+    let disagreeing = &snapshot.disagreeing;
+    let views = match disagreeing.len() {
+        0 => "every member reports this view".to_owned(),
+        _ => format!("another view at {}", super::model::names(disagreeing.iter()).join(", ")),
+    };
+    let unlinked: Vec<_> = snapshot
+        .members
+        .iter()
+        .filter(|m| !m.is_self && m.status != MemberStatus::Down && m.link == LinkState::None)
+        .map(|m| m.node.to_string())
+        .collect();
+    let links = match unlinked.len() {
+        0 => "every wanted link is up".to_owned(),
+        _ => format!("no link to {}", unlinked.join(", ")),
+    };
+    let error = snapshot.discovery.last_error.clone();
+    let token = config.agent.api.token.is_some();
+    vec![
+        check("views_agree", disagreeing.is_empty(), views),
+        check("links", unlinked.is_empty(), links),
+        check(
+            "discovery_backend",
+            error.is_none(),
+            error.unwrap_or_else(|| "the newest round succeeded".to_owned()),
+        ),
+        check(
+            "encryption",
+            config.cluster.proto_dist.is_tls(),
+            match config.cluster.proto_dist.is_tls() {
+                true => "the mesh is TLS",
+                false => "the mesh is plain TCP: authenticated by the cookie, readable on the way",
+            },
+        ),
+        check(
+            "api_token",
+            token,
+            if token {
+                "set"
+            } else {
+                "agent.api.token is not set: every local user may change the cluster"
+            },
+        ),
+    ]
+}
