@@ -9,5 +9,7 @@
 
 pub mod agent;
 pub mod cluster;
+pub mod etcd;
 pub mod http;
+pub mod programs;
 pub mod wait;
