@@ -74,6 +74,12 @@ pub struct Metrics {
     pub datagrams: Family<Outcome, Counter>,
     /// HTTP requests answered, by status class.
     pub http_requests: Family<Outcome, Counter>,
+    /// When the first of our own TLS certificates ends, seconds since 1970; 0 without TLS.
+    pub tls_not_after: Gauge,
+    /// 1 while TLS peers are not verified (`verify_none`).
+    pub tls_unverified: Gauge,
+    /// Changed TLS files read.
+    pub tls_reloads: Family<Outcome, Counter>,
 }
 
 impl Default for Metrics {
@@ -92,6 +98,9 @@ impl Default for Metrics {
             discovery_rounds: Family::default(),
             datagrams: Family::default(),
             http_requests: Family::default(),
+            tls_not_after: Gauge::default(),
+            tls_unverified: Gauge::default(),
+            tls_reloads: Family::default(),
         };
         registry.register("members", "Members by status", metrics.members.clone());
         registry.register("links", "Open mesh links", metrics.links.clone());
@@ -128,6 +137,17 @@ impl Default for Metrics {
         );
         registry.register("datagrams", "Multicast datagrams received", metrics.datagrams.clone());
         registry.register("http_requests", "HTTP requests answered", metrics.http_requests.clone());
+        registry.register(
+            "tls_certificate_not_after_seconds",
+            "When the first of our own TLS certificates ends, seconds since 1970",
+            metrics.tls_not_after.clone(),
+        );
+        registry.register(
+            "tls_unverified",
+            "1 while TLS peers are not verified (verify_none)",
+            metrics.tls_unverified.clone(),
+        );
+        registry.register("tls_reloads", "Changed TLS files read", metrics.tls_reloads.clone());
         metrics.registry = registry;
         metrics
     }
@@ -146,6 +166,11 @@ impl Metrics {
     /// Counts a queue's drop.
     pub fn dropped(&self, queue: &'static str) {
         self.queue_drops.get_or_create(&Cause { cause: Word(queue) }).inc();
+    }
+
+    /// Counts changed TLS files: `ok` or `failed`.
+    pub fn tls_reload(&self, outcome: &'static str) {
+        self.tls_reloads.get_or_create(&Outcome { outcome: Word(outcome) }).inc();
     }
 
     /// Counts a handshake's end.

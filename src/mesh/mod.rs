@@ -3,6 +3,8 @@
 //! It carries frames and knows nothing of membership: the driver tells it whom to
 //! dial, and it reports links, frames and failures.
 
+pub mod tls;
+
 use std::net::SocketAddr;
 use std::time::Duration;
 

@@ -7,5 +7,5 @@
     reason = "a test fails by panicking, and its output is for people"
 )]
 
-mod etcd;
 mod support;
+mod tls;

@@ -9,7 +9,6 @@
 
 pub mod agent;
 pub mod cluster;
-pub mod etcd;
 pub mod http;
-pub mod programs;
+pub mod pki;
 pub mod wait;

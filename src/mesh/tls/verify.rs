@@ -1,0 +1,207 @@
+//! Certificate chains checked by webpki, and the node name by [`identity`](super::identity).
+//!
+//! rustls' own verifiers tie the chain to a host name. Here the name to be found is a
+//! node's, whose host may be an IP literal, and on accepted links it is known only once
+//! the peer has said who it is.
+
+use std::sync::Arc;
+
+use rustls::client::danger::{HandshakeSignatureValid, ServerCertVerified, ServerCertVerifier};
+use rustls::crypto::{WebPkiSupportedAlgorithms, verify_tls12_signature, verify_tls13_signature};
+use rustls::pki_types::{CertificateDer, ServerName, UnixTime};
+use rustls::server::danger::{ClientCertVerified, ClientCertVerifier};
+use rustls::{
+    CertificateError, DigitallySignedStruct, DistinguishedName, Error, OtherError, RootCertStore,
+    SignatureScheme,
+};
+use webpki::{EndEntityCert, KeyUsage};
+
+use super::identity::CertNames;
+use crate::node::NodeName;
+
+/// A chain that is longer than the options allow.
+#[derive(Debug, thiserror::Error)]
+#[error("{found} intermediate certificates where the depth option allows {allowed}")]
+pub(super) struct TooDeep {
+    found: usize,
+    allowed: u8,
+}
+
+/// Something in the certificate that webpki refuses and rustls has no word for.
+#[derive(Debug, thiserror::Error)]
+#[error("{0}")]
+pub(super) struct BadChain(webpki::Error);
+
+/// Checks that a chain ends at one of the CAs.
+#[derive(Debug)]
+pub(super) struct Chain {
+    roots: RootCertStore,
+    subjects: Vec<DistinguishedName>,
+    depth: u8,
+    algorithms: WebPkiSupportedAlgorithms,
+}
+
+/// In which role the peer holds its certificate.
+#[derive(Clone, Copy, Debug)]
+pub(super) enum Usage {
+    /// It accepted the connection.
+    Server,
+    /// It dialled.
+    Client,
+}
+
+impl Chain {
+    pub(super) fn new(
+        roots: RootCertStore,
+        depth: u8,
+        algorithms: WebPkiSupportedAlgorithms,
+    ) -> Self {
+        Self { subjects: roots.subjects(), roots, depth, algorithms }
+    }
+
+    pub(super) fn verify(
+        &self,
+        leaf: &CertificateDer<'_>,
+        intermediates: &[CertificateDer<'_>],
+        now: UnixTime,
+        usage: Usage,
+    ) -> Result<(), Error> {
+        let cert = EndEntityCert::try_from(leaf).map_err(translate)?;
+        let usage = match usage {
+            Usage::Server => KeyUsage::server_auth(),
+            Usage::Client => KeyUsage::client_auth(),
+        };
+        let path = cert
+            .verify_for_usage(
+                self.algorithms.all,
+                &self.roots.roots,
+                intermediates,
+                now,
+                usage,
+                None,
+                None,
+            )
+            .map_err(translate)?;
+        let found = path.intermediate_certificates().count();
+        if found > usize::from(self.depth) {
+            return Err(other(TooDeep { found, allowed: self.depth }));
+        }
+        Ok(())
+    }
+}
+
+fn other(error: impl std::error::Error + Send + Sync + 'static) -> Error {
+    CertificateError::Other(OtherError(Arc::new(error))).into()
+}
+
+fn translate(error: webpki::Error) -> Error {
+    use webpki::Error as E;
+    match error {
+        E::CertExpired { time, not_after } => {
+            CertificateError::ExpiredContext { time, not_after }.into()
+        }
+        E::CertNotValidYet { time, not_before } => {
+            CertificateError::NotValidYetContext { time, not_before }.into()
+        }
+        E::UnknownIssuer => CertificateError::UnknownIssuer.into(),
+        E::InvalidSignatureForPublicKey => CertificateError::BadSignature.into(),
+        E::RequiredEkuNotFoundContext(_) => CertificateError::InvalidPurpose.into(),
+        E::BadDer | E::BadDerTime | E::TrailingData(_) => CertificateError::BadEncoding.into(),
+        rest => other(BadChain(rest)),
+    }
+}
+
+/// For dialled links. Without a chain (`verify_none`) any certificate passes whose key
+/// the peer holds.
+#[derive(Debug)]
+pub(super) struct DialedPeer {
+    pub(super) chain: Option<Arc<Chain>>,
+    /// The node the certificate must speak for.
+    pub(super) node: Option<NodeName>,
+    pub(super) algorithms: WebPkiSupportedAlgorithms,
+}
+
+impl ServerCertVerifier for DialedPeer {
+    fn verify_server_cert(
+        &self,
+        leaf: &CertificateDer<'_>,
+        intermediates: &[CertificateDer<'_>],
+        _name: &ServerName<'_>,
+        _ocsp: &[u8],
+        now: UnixTime,
+    ) -> Result<ServerCertVerified, Error> {
+        if let Some(chain) = &self.chain {
+            chain.verify(leaf, intermediates, now, Usage::Server)?;
+            if let Some(node) = &self.node {
+                CertNames::read(leaf).and_then(|names| names.check(node)).map_err(other)?;
+            }
+        }
+        Ok(ServerCertVerified::assertion())
+    }
+
+    fn verify_tls12_signature(
+        &self,
+        message: &[u8],
+        cert: &CertificateDer<'_>,
+        dss: &DigitallySignedStruct,
+    ) -> Result<HandshakeSignatureValid, Error> {
+        verify_tls12_signature(message, cert, dss, &self.algorithms)
+    }
+
+    fn verify_tls13_signature(
+        &self,
+        message: &[u8],
+        cert: &CertificateDer<'_>,
+        dss: &DigitallySignedStruct,
+    ) -> Result<HandshakeSignatureValid, Error> {
+        verify_tls13_signature(message, cert, dss, &self.algorithms)
+    }
+
+    fn supported_verify_schemes(&self) -> Vec<SignatureScheme> {
+        self.algorithms.supported_schemes()
+    }
+}
+
+/// For accepted links: the chain only, since the peer has not named itself yet.
+#[derive(Debug)]
+pub(super) struct AcceptedPeer {
+    pub(super) chain: Arc<Chain>,
+}
+
+impl ClientCertVerifier for AcceptedPeer {
+    fn root_hint_subjects(&self) -> &[DistinguishedName] {
+        &self.chain.subjects
+    }
+
+    fn verify_client_cert(
+        &self,
+        leaf: &CertificateDer<'_>,
+        intermediates: &[CertificateDer<'_>],
+        now: UnixTime,
+    ) -> Result<ClientCertVerified, Error> {
+        self.chain.verify(leaf, intermediates, now, Usage::Client)?;
+        Ok(ClientCertVerified::assertion())
+    }
+
+    fn verify_tls12_signature(
+        &self,
+        message: &[u8],
+        cert: &CertificateDer<'_>,
+        dss: &DigitallySignedStruct,
+    ) -> Result<HandshakeSignatureValid, Error> {
+        verify_tls12_signature(message, cert, dss, &self.chain.algorithms)
+    }
+
+    fn verify_tls13_signature(
+        &self,
+        message: &[u8],
+        cert: &CertificateDer<'_>,
+        dss: &DigitallySignedStruct,
+    ) -> Result<HandshakeSignatureValid, Error> {
+        verify_tls13_signature(message, cert, dss, &self.chain.algorithms)
+    }
+
+    fn supported_verify_schemes(&self) -> Vec<SignatureScheme> {
+        self.chain.algorithms.supported_schemes()
+    }
+}
