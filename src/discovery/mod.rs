@@ -4,8 +4,10 @@
 //! never confused. It knows nothing of membership: the runner hands its answers
 //! to the membership driver, which decides whom to contact.
 
+mod etcd;
 mod runner;
 mod static_seeds;
+mod tls;
 
 use std::collections::BTreeSet;
 use std::pin::Pin;
@@ -18,6 +20,7 @@ use crate::config::{Config, StrategyConfig};
 use crate::metrics::Metrics;
 use crate::node::NodeName;
 
+pub use etcd::Etcd;
 pub use runner::{DiscoveryEvent, DiscoveryHandle, MAX_NODES, STOP_DEADLINE};
 pub use static_seeds::Fixed;
 
@@ -123,6 +126,10 @@ fn strategy(config: &Config, _metrics: &Arc<Metrics>) -> Box<dyn Strategy> {
     match &config.cluster.strategy {
         StrategyConfig::Manual | StrategyConfig::Singleton => Box::new(Fixed::nobody()),
         StrategyConfig::Static { seeds } => Box::new(Fixed::seeds(seeds)),
+        StrategyConfig::Etcd(etcd) => {
+            let name = &config.cluster.name;
+            Box::new(Etcd::new(etcd.clone(), name, config.node.name.clone()))
+        }
         other => Box::new(Absent(other.name())),
     }
 }

@@ -7,5 +7,6 @@
     reason = "a test fails by panicking, and its output is for people"
 )]
 
+mod etcd;
 mod support;
 mod tls;

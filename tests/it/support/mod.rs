@@ -9,6 +9,8 @@
 
 pub mod agent;
 pub mod cluster;
+pub mod etcd;
 pub mod http;
 pub mod pki;
+pub mod programs;
 pub mod wait;

@@ -1,0 +1,183 @@
+//! `ssl_options` of a backend, made into a rustls client configuration.
+
+use std::io;
+use std::path::Path;
+use std::sync::Arc;
+
+use pkcs8::EncryptedPrivateKeyInfoRef;
+use rustls::client::danger::{HandshakeSignatureValid, ServerCertVerified, ServerCertVerifier};
+use rustls::crypto::{CryptoProvider, verify_tls12_signature, verify_tls13_signature};
+use rustls::pki_types::pem::PemObject;
+use rustls::pki_types::{CertificateDer, PrivateKeyDer, PrivatePkcs8KeyDer, ServerName, UnixTime};
+use rustls::{ClientConfig, DigitallySignedStruct, RootCertStore, SignatureScheme};
+
+use crate::config::ClientTls;
+
+/// Why the options cannot be used. The operator's to mend; nothing was changed.
+#[derive(Debug, thiserror::Error)]
+pub(crate) enum TlsError {
+    /// A file is missing, unreadable, or not what it should hold.
+    #[error("{option} {path}: {reason}")]
+    File {
+        /// The option that names the file.
+        option: &'static str,
+        /// The file.
+        path: String,
+        /// What is wrong with it.
+        reason: String,
+    },
+    /// Half of a certificate and key pair.
+    #[error("certfile and keyfile must be set together")]
+    HalfIdentity,
+    /// The system has no CA certificates and `cacertfile` is not set.
+    #[error("no CA certificates: set cacertfile, or install the system's")]
+    NoRoots,
+    /// rustls refused the combination.
+    #[error("{0}")]
+    Rustls(#[from] rustls::Error),
+}
+
+/// Reads the files anew, so that a connection made after they changed uses the new ones.
+///
+/// `None`: the system's CAs, no client certificate, full verification.
+///
+/// # Errors
+/// [`TlsError`].
+pub(crate) fn client_config(
+    tls: Option<&ClientTls>,
+    alpn: &[&[u8]],
+) -> Result<ClientConfig, TlsError> {
+    let provider = Arc::new(rustls::crypto::ring::default_provider());
+    let builder = ClientConfig::builder_with_provider(Arc::clone(&provider))
+        .with_safe_default_protocol_versions()?;
+    let builder = if tls.is_some_and(|tls| !tls.verify) {
+        builder.dangerous().with_custom_certificate_verifier(Arc::new(AcceptAny(provider)))
+    } else {
+        builder.with_root_certificates(roots(tls.and_then(|tls| tls.cacertfile.as_deref()))?)
+    };
+    let identity = tls.map(|tls| (tls.certfile.as_deref(), tls.keyfile.as_deref()));
+    let mut config = match identity {
+        None | Some((None, None)) => builder.with_no_client_auth(),
+        Some((Some(cert), Some(key))) => {
+            let password = tls.and_then(|tls| tls.password.as_ref());
+            let key = private_key(key, password.map(|password| password.expose()))?;
+            builder.with_client_auth_cert(certificates("certfile", cert)?, key)?
+        }
+        Some(_) => return Err(TlsError::HalfIdentity),
+    };
+    config.alpn_protocols = alpn.iter().map(|name| name.to_vec()).collect();
+    Ok(config)
+}
+
+fn file_error(option: &'static str, path: &Path, reason: impl ToString) -> TlsError {
+    TlsError::File { option, path: path.display().to_string(), reason: reason.to_string() }
+}
+
+fn roots(file: Option<&Path>) -> Result<RootCertStore, TlsError> {
+    let mut store = RootCertStore::empty();
+    match file {
+        Some(path) => {
+            for cert in certificates("cacertfile", path)? {
+                store.add(cert).map_err(|error| file_error("cacertfile", path, error))?;
+            }
+        }
+        None => {
+            store.add_parsable_certificates(rustls_native_certs::load_native_certs().certs);
+        }
+    }
+    if store.is_empty() { Err(TlsError::NoRoots) } else { Ok(store) }
+}
+
+fn certificates(
+    option: &'static str,
+    path: &Path,
+) -> Result<Vec<CertificateDer<'static>>, TlsError> {
+    let pem = std::fs::read(path).map_err(|error| file_error(option, path, error))?;
+    let certs = CertificateDer::pem_slice_iter(&pem)
+        .collect::<Result<Vec<_>, _>>()
+        .map_err(|error| file_error(option, path, error))?;
+    if certs.is_empty() {
+        return Err(file_error(option, path, "holds no PEM certificate"));
+    }
+    Ok(certs)
+}
+
+fn private_key(path: &Path, password: Option<&str>) -> Result<PrivateKeyDer<'static>, TlsError> {
+    const OPTION: &str = "keyfile";
+    let pem = std::fs::read_to_string(path).map_err(|error| file_error(OPTION, path, error))?;
+    if !pem.contains("-----BEGIN ENCRYPTED PRIVATE KEY-----") {
+        return PrivateKeyDer::from_pem_slice(pem.as_bytes())
+            .map_err(|error| file_error(OPTION, path, error));
+    }
+    let Some(password) = password else {
+        return Err(file_error(OPTION, path, "is encrypted, and no password is set"));
+    };
+    let wrong = |error: &dyn ToString| file_error(OPTION, path, error.to_string());
+    let (_, document) = pkcs8::SecretDocument::from_pem(&pem).map_err(|error| wrong(&error))?;
+    let encrypted =
+        EncryptedPrivateKeyInfoRef::try_from(document.as_bytes()).map_err(|error| wrong(&error))?;
+    let clear = encrypted
+        .decrypt(password)
+        .map_err(|_| file_error(OPTION, path, "cannot be decrypted: is the password right?"))?;
+    Ok(PrivatePkcs8KeyDer::from(clear.as_bytes().to_vec()).into())
+}
+
+/// `verify_none`: any certificate will do, though its owner must hold the key.
+#[derive(Debug)]
+struct AcceptAny(Arc<CryptoProvider>);
+
+impl ServerCertVerifier for AcceptAny {
+    fn verify_server_cert(
+        &self,
+        _end_entity: &CertificateDer<'_>,
+        _intermediates: &[CertificateDer<'_>],
+        _server_name: &ServerName<'_>,
+        _ocsp_response: &[u8],
+        _now: UnixTime,
+    ) -> Result<ServerCertVerified, rustls::Error> {
+        Ok(ServerCertVerified::assertion())
+    }
+
+    fn verify_tls12_signature(
+        &self,
+        message: &[u8],
+        cert: &CertificateDer<'_>,
+        dss: &DigitallySignedStruct,
+    ) -> Result<HandshakeSignatureValid, rustls::Error> {
+        verify_tls12_signature(message, cert, dss, &self.0.signature_verification_algorithms)
+    }
+
+    fn verify_tls13_signature(
+        &self,
+        message: &[u8],
+        cert: &CertificateDer<'_>,
+        dss: &DigitallySignedStruct,
+    ) -> Result<HandshakeSignatureValid, rustls::Error> {
+        verify_tls13_signature(message, cert, dss, &self.0.signature_verification_algorithms)
+    }
+
+    fn supported_verify_schemes(&self) -> Vec<SignatureScheme> {
+        self.0.signature_verification_algorithms.supported_schemes()
+    }
+}
+
+/// The error and everything beneath it: a library's outermost text alone is
+/// often only "transport error".
+pub(crate) fn chain(error: &(dyn std::error::Error + 'static)) -> String {
+    let mut text = error.to_string();
+    let mut source = error.source();
+    while let Some(inner) = source {
+        let line = inner.to_string();
+        if !text.contains(&line) {
+            text = format!("{text}: {line}");
+        }
+        source = inner.source();
+    }
+    text
+}
+
+impl From<TlsError> for io::Error {
+    fn from(error: TlsError) -> Self {
+        Self::new(io::ErrorKind::InvalidInput, error)
+    }
+}
