@@ -1,5 +1,167 @@
 //! Configuration: text in, typed and validated [`Config`] out.
+//!
+//! ```text
+//! files --dialect--> HOCON --hocon--> tree <--env-- variables
+//!                      |               |
+//!                      index of places-+--reader--> parts --checks--> Config
+//! ```
+//!
+//! `loader` alone touches files; everything else is a function of texts. Nothing stops
+//! at the first mistake: findings are collected and reported together.
 
+mod address;
+mod checks;
+mod dialect;
+mod env;
+mod error;
+mod explain;
+mod keys;
+mod loader;
+mod nearest;
+mod read_agent;
+mod read_cluster;
+mod read_node;
+mod reader;
+mod source;
+mod tree;
 mod types;
+mod units;
 
+use std::collections::HashMap;
+use std::path::{Path, PathBuf};
+
+pub use checks::SHORT_COOKIE;
+pub use env::COMMAND_LINE;
+pub use error::{ConfigErrors, Finding, Origin, Warning};
+pub use explain::explain;
+pub use keys::{KEYS, Key, Unset};
+pub use loader::{Files, SystemFiles};
+pub use reader::Setting;
 pub use types::*;
+
+use reader::Reader;
+
+/// Read when no file is given and this one exists.
+pub const DEFAULT_FILE: &str = "etc/emqx.conf";
+
+/// A configuration that holds, and where it came from.
+#[derive(Clone, Debug)]
+pub struct Loaded {
+    /// The checked configuration.
+    pub config: Config,
+    /// What the operator may want to change.
+    pub warnings: Vec<Warning>,
+    /// Every key with its value and origin, in the order of the documents; of the
+    /// strategies only the selected one.
+    pub effective: Vec<Setting>,
+}
+
+/// Reads `files` in layers, later ones over earlier ones, and the environment over
+/// them. Without files, defaults and environment are all there is.
+///
+/// # Errors
+/// Every mistake found, the operator's to mend; nothing but files was touched.
+pub fn load(
+    files: &[PathBuf],
+    env: impl IntoIterator<Item = (String, String)>,
+) -> Result<Loaded, ConfigErrors> {
+    load_with(files, env, &SystemFiles)
+}
+
+/// [`load`] with another way to read files.
+///
+/// # Errors
+/// As [`load`].
+pub fn load_with(
+    paths: &[PathBuf],
+    env: impl IntoIterator<Item = (String, String)>,
+    files: &dyn Files,
+) -> Result<Loaded, ConfigErrors> {
+    let env: HashMap<String, String> = env.into_iter().collect();
+    let (mut root, mut warnings) = tree::load(paths, &env, files)?;
+    warnings.extend(env::overlay(&mut root, &env, files));
+
+    let etc_dir = paths.last().and_then(|path| path.parent());
+    let etc_dir = etc_dir.filter(|dir| !dir.as_os_str().is_empty());
+    let mut reader = Reader::new(&root, &env, files, etc_dir.unwrap_or(Path::new("etc")));
+    checks::unknown_keys(&mut reader, &root);
+    let node = read_node::read(&mut reader);
+    let own = node.name.as_ref().map(|read| &read.value);
+    let cluster = read_cluster::read(&mut reader, own);
+    let mut agent = read_agent::read(&mut reader);
+    checks::across(&mut reader, &node, &cluster, &mut agent);
+
+    let Reader { mut errors, warnings: more, mut settings, .. } = reader;
+    warnings.extend(more);
+    let position = |setting: &Setting| KEYS.iter().position(|key| key.path == setting.path);
+    settings.sort_by_key(position);
+    match assemble(node, cluster, agent) {
+        Some(config) if errors.is_empty() => Ok(Loaded { config, warnings, effective: settings }),
+        _ => {
+            sort(&mut errors, paths);
+            Err(ConfigErrors { errors, warnings })
+        }
+    }
+}
+
+/// By layer, then by place in it; what no file holds comes last.
+fn sort(errors: &mut [Finding], paths: &[PathBuf]) {
+    errors.sort_by_cached_key(|error| match &error.origin {
+        Origin::File { file, line, column } => {
+            let layer = paths.iter().position(|path| **path == **file);
+            (0, layer.unwrap_or(paths.len()), *line, *column)
+        }
+        Origin::Whole(_) => (0, 0, 0, 0),
+        Origin::Env(_) => (1, 0, 0, 0),
+        Origin::Default => (2, 0, 0, 0),
+    });
+}
+
+fn assemble(
+    node: read_node::NodeParts,
+    cluster: read_cluster::ClusterParts,
+    agent: read_agent::AgentParts,
+) -> Option<Config> {
+    Some(Config {
+        node: NodeConfig {
+            name: node.name?.value,
+            cookies: node.cookies?.value,
+            data_dir: node.data_dir?,
+            role: node.role?,
+            ssl_dist_optfile: node.ssl_dist_optfile?,
+        },
+        cluster: ClusterConfig {
+            name: cluster.name?,
+            description: cluster.description?,
+            strategy: cluster.strategy?.value,
+            autoclean: cluster.autoclean?,
+            autoheal: cluster.autoheal?,
+            proto_dist: cluster.proto_dist?.value,
+            core_nodes: cluster.core_nodes?,
+        },
+        agent: AgentConfig {
+            mesh: MeshConfig {
+                base_port: agent.base_port?.value,
+                bind: agent
+                    .bind
+                    .map(|read| read.value.into_iter().map(|ip| ip.value).collect())
+                    .unwrap_or_default(),
+                handshake_timeout: agent.handshake_timeout?,
+                max_frame: agent.max_frame?,
+                full_mesh_limit: agent.full_mesh_limit?,
+                verify_node_name: agent.verify_node_name?,
+                allow_insecure_cookie: agent.allow_insecure_cookie?,
+            },
+            api: ApiConfig {
+                listen: agent.listen?.value,
+                token: agent.token.and_then(|read| read.value.into_iter().next()),
+            },
+            discovery: agent.discovery?,
+            ready: agent.ready?,
+            log: agent.log?,
+        },
+    })
+}
+
+#[cfg(test)]
+mod tests;

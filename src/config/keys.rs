@@ -1,0 +1,232 @@
+//! Every key that is known, with its default and what is allowed: one table for
+//! reading, for the messages and for the documents.
+
+/// What a key is worth when nobody sets it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Unset {
+    /// This text, read like a written one.
+    Text(&'static str),
+    /// This list.
+    List(&'static [&'static str]),
+    /// Nothing; the words say what that means.
+    Nothing(&'static str),
+    /// It must be set.
+    Required,
+}
+
+/// A known key.
+#[derive(Clone, Copy, Debug)]
+pub struct Key {
+    /// The whole path.
+    pub path: &'static str,
+    /// An older path with the same meaning.
+    pub alias: Option<&'static str>,
+    /// The default.
+    pub unset: Unset,
+    /// What is allowed, in the words of the messages.
+    pub allowed: &'static str,
+    /// Never printed.
+    pub secret: bool,
+}
+
+impl Key {
+    /// `EMQX_CLUSTER__STATIC__SEEDS`, `MUSTER_API__LISTEN`: the variable that sets it.
+    #[must_use]
+    pub fn env(&self) -> String {
+        let upper = |path: &str| path.to_ascii_uppercase().replace('.', "__");
+        match self.path.strip_prefix("agent.") {
+            Some(path) => format!("MUSTER_{}", upper(path)),
+            None => format!("EMQX_{}", upper(self.path)),
+        }
+    }
+}
+
+macro_rules! keys {
+    ($($name:ident: $path:literal $(or $alias:literal)?, $unset:expr, $allowed:literal $(, $secret:ident)?;)*) => {
+        $(pub(super) const $name: Key = Key {
+            path: $path,
+            alias: keys!(@alias $($alias)?),
+            unset: $unset,
+            allowed: $allowed,
+            secret: keys!(@secret $($secret)?),
+        };)*
+        /// All of them, in the order of the documents.
+        pub const KEYS: &[Key] = &[$($name),*];
+    };
+    (@alias) => { None };
+    (@alias $alias:literal) => { Some($alias) };
+    (@secret) => { false };
+    (@secret secret) => { true };
+}
+
+use Unset::{List, Nothing, Required, Text};
+
+keys! {
+    NODE_NAME: "node.name", Text("emqx@127.0.0.1"),
+        "name@host, at most 255 bytes; host: an IPv4 address, an IPv6 address or a DNS name";
+    NODE_COOKIE: "node.cookie", Required,
+        "1 to 255 bytes without blanks, quotes, backslashes and control characters, file:///path, or a list of these", secret;
+    NODE_DATA_DIR: "node.data_dir", Text("data"), "a directory";
+    NODE_ROLE: "node.role", Text("core"), "core, replicant";
+    NODE_SSL_DIST_OPTFILE: "node.ssl_dist_optfile", Text("etc/ssl_dist.conf"), "a file";
+
+    CLUSTER_NAME: "cluster.name", Text("emqxcl"),
+        "1 to 255 bytes without blanks, slashes and control characters";
+    CLUSTER_DESCRIPTION: "cluster.description", Text(""), "a text of at most 1024 bytes";
+    CLUSTER_STRATEGY: "cluster.discovery_strategy", Text("manual"),
+        "manual, static, mcast, dns, etcd, k8s, singleton";
+    CLUSTER_AUTOCLEAN: "cluster.autoclean", Text("24h"), "a duration of at least 1s, or infinity";
+    CLUSTER_AUTOHEAL: "cluster.autoheal", Text("true"), "true, false";
+    CLUSTER_PROTO_DIST: "cluster.proto_dist", Text("inet_tcp"),
+        "inet_tcp, inet6_tcp, inet_tls, inet6_tls";
+    CLUSTER_CORE_NODES: "cluster.core_nodes", List(&[]),
+        "a list of node names, or one text with commas between them";
+
+    STATIC_SEEDS: "cluster.static.seeds", List(&[]),
+        "a list of node names, or one text with commas between them";
+
+    MCAST_ADDR: "cluster.mcast.addr", Text("239.192.0.1"), "a multicast address, IPv4 or IPv6";
+    MCAST_PORTS: "cluster.mcast.ports", List(&["4369", "4370"]),
+        "1 to 16 different ports, 1 to 65535";
+    MCAST_IFACE: "cluster.mcast.iface", Text("0.0.0.0"),
+        "the address of an interface, of the family of cluster.mcast.addr, or its name";
+    MCAST_TTL: "cluster.mcast.ttl", Text("255"), "0 to 255";
+    MCAST_LOOP: "cluster.mcast.loop", Text("true"), "true, false";
+    MCAST_SNDBUF: "cluster.mcast.sndbuf", Text("16KB"), "a size from 1KB to 64MB";
+    MCAST_RECBUF: "cluster.mcast.recbuf", Text("16KB"), "a size from 1KB to 64MB";
+    MCAST_BUFFER: "cluster.mcast.buffer", Text("32KB"), "a size from 1KB to 1MB";
+
+    DNS_NAME: "cluster.dns.name" or "cluster.dns.app", Text("localhost"),
+        "a DNS name, at most 253 bytes";
+    DNS_RECORD_TYPE: "cluster.dns.record_type" or "cluster.dns.type", Text("a"), "a, aaaa, srv";
+
+    ETCD_SERVER: "cluster.etcd.server", Nothing("none"),
+        "http://host:port or https://host:port; several as a list or with commas between them";
+    ETCD_PREFIX: "cluster.etcd.prefix", Text("emqxcl"),
+        "1 to 255 bytes without blanks and control characters";
+    ETCD_NODE_TTL: "cluster.etcd.node_ttl", Text("1m"), "a duration from 1s to 24h";
+    ETCD_USERNAME: "cluster.etcd.username", Nothing("none"), "a text";
+    ETCD_PASSWORD: "cluster.etcd.password", Nothing("none"),
+        "a text, or file:///path", secret;
+    ETCD_SSL_ENABLE: "cluster.etcd.ssl_options.enable" or "cluster.etcd.ssl.enable",
+        Nothing("true if the block is there or a server is https://"), "true, false";
+    ETCD_SSL_CACERTFILE: "cluster.etcd.ssl_options.cacertfile" or "cluster.etcd.ssl.cacertfile",
+        Nothing("the system's CAs"), "a file";
+    ETCD_SSL_CERTFILE: "cluster.etcd.ssl_options.certfile" or "cluster.etcd.ssl.certfile",
+        Nothing("none"), "a file";
+    ETCD_SSL_KEYFILE: "cluster.etcd.ssl_options.keyfile" or "cluster.etcd.ssl.keyfile",
+        Nothing("none"), "a file";
+    ETCD_SSL_PASSWORD: "cluster.etcd.ssl_options.password" or "cluster.etcd.ssl.password",
+        Nothing("none"), "a text, or file:///path", secret;
+    ETCD_SSL_VERIFY: "cluster.etcd.ssl_options.verify" or "cluster.etcd.ssl.verify",
+        Text("verify_peer"), "verify_peer, verify_none";
+    ETCD_SSL_SNI: "cluster.etcd.ssl_options.server_name_indication"
+            or "cluster.etcd.ssl.server_name_indication",
+        Nothing("the host of the URL"), "a DNS name, or disable";
+
+    K8S_APISERVER: "cluster.k8s.apiserver", Text("https://kubernetes.default.svc:443"),
+        "http://host:port or https://host:port";
+    K8S_SERVICE_NAME: "cluster.k8s.service_name", Text("emqx"),
+        "a DNS label: letters, digits and -, at most 63";
+    K8S_ADDRESS_TYPE: "cluster.k8s.address_type", Text("ip"), "ip, dns, hostname";
+    K8S_NAMESPACE: "cluster.k8s.namespace", Text("default"),
+        "a DNS label: letters, digits and -, at most 63";
+    K8S_SUFFIX: "cluster.k8s.suffix", Text("pod.local"), "a DNS name, or \"\"";
+    K8S_APP_NAME: "cluster.k8s.app_name", Nothing("the part of node.name before the @"),
+        "letters, digits, _ and -";
+
+    MESH_BASE_PORT: "agent.mesh.base_port", Text("6370"), "1 to 65535";
+    MESH_BIND: "agent.mesh.bind", Nothing("all addresses of the family; loopback if node.name is"),
+        "IP addresses of the family of cluster.proto_dist, as a list or with commas between them";
+    MESH_HANDSHAKE_TIMEOUT: "agent.mesh.handshake_timeout", Text("7s"),
+        "a duration from 1s to 60s";
+    MESH_MAX_FRAME: "agent.mesh.max_frame", Text("1MB"), "a size from 64KB to 64MB";
+    MESH_FULL_MESH_LIMIT: "agent.mesh.full_mesh_limit", Text("64"), "2 to 1024";
+    MESH_VERIFY_NODE_NAME: "agent.mesh.verify_node_name", Text("true"), "true, false";
+    MESH_ALLOW_INSECURE_COOKIE: "agent.mesh.allow_insecure_cookie", Text("false"), "true, false";
+
+    API_LISTEN: "agent.api.listen", Nothing("127.0.0.1:(7370 + offset)"),
+        "IP:port, [IPv6]:port or unix:/path";
+    API_TOKEN: "agent.api.token", Nothing("none"),
+        "1 to 255 visible ASCII characters, or file:///path", secret;
+
+    DISCOVERY_INTERVAL: "agent.discovery.interval", Text("5s"), "a duration from 100ms to 1h";
+    DISCOVERY_NAMESERVERS: "agent.discovery.dns.nameservers", Nothing("the system's"),
+        "IP, IP:port or [IPv6]:port, as a list or with commas between them";
+    DISCOVERY_KUBECONFIG: "agent.discovery.k8s.kubeconfig", Nothing("none"), "a file";
+    DISCOVERY_INCLUDE_NOT_READY: "agent.discovery.include_not_ready", Text("true"),
+        "true, false";
+
+    READY_MIN_MEMBERS: "agent.ready.min_members", Text("1"), "1 to 10000";
+
+    LOG_LEVEL: "agent.log.level", Text("info"), "error, warn, info, debug, trace";
+    LOG_FORMAT: "agent.log.format", Text("text"), "text, json";
+}
+
+/// EMQX's own further keys under `cluster` and `node`, and everything below them:
+/// known, and unused here.
+pub(super) const UNUSED: &[&str] = &[
+    "cluster.links",
+    "cluster.quic_lb_mode",
+    "cluster.prevent_overlapping_partitions",
+    "cluster.heartbeat_interval",
+    "cluster.missed_heartbeats",
+    "cluster.durable_timers",
+    "cluster.etcd.ssl_options.cacerts",
+    "cluster.etcd.ssl_options.ciphers",
+    "cluster.etcd.ssl_options.depth",
+    "cluster.etcd.ssl_options.hibernate_after",
+    "cluster.etcd.ssl_options.log_level",
+    "cluster.etcd.ssl_options.managed_certs",
+    "cluster.etcd.ssl_options.middlebox_comp_mode",
+    "cluster.etcd.ssl_options.partial_chain",
+    "cluster.etcd.ssl_options.reuse_sessions",
+    "cluster.etcd.ssl_options.secure_renegotiate",
+    "cluster.etcd.ssl_options.user_lookup_fun",
+    "cluster.etcd.ssl_options.verify_peer_ext_key_usage",
+    "cluster.etcd.ssl_options.versions",
+    "cluster.etcd.ssl.cacerts",
+    "cluster.etcd.ssl.ciphers",
+    "cluster.etcd.ssl.depth",
+    "cluster.etcd.ssl.hibernate_after",
+    "cluster.etcd.ssl.log_level",
+    "cluster.etcd.ssl.managed_certs",
+    "cluster.etcd.ssl.middlebox_comp_mode",
+    "cluster.etcd.ssl.partial_chain",
+    "cluster.etcd.ssl.reuse_sessions",
+    "cluster.etcd.ssl.secure_renegotiate",
+    "cluster.etcd.ssl.user_lookup_fun",
+    "cluster.etcd.ssl.verify_peer_ext_key_usage",
+    "cluster.etcd.ssl.versions",
+    "node.applications",
+    "node.backtrace_depth",
+    "node.broker_pool_size",
+    "node.channel_cleanup_batch_size",
+    "node.cluster_call",
+    "node.config_files",
+    "node.crash_dump_bytes",
+    "node.crash_dump_file",
+    "node.crash_dump_seconds",
+    "node.db_backend",
+    "node.db_role",
+    "node.default_bootstrap_batch_size",
+    "node.default_shard_transport",
+    "node.dist_bind_address",
+    "node.dist_buffer_size",
+    "node.dist_connect_options",
+    "node.dist_listen_options",
+    "node.dist_net_ticktime",
+    "node.etc_dir",
+    "node.generic_pool_size",
+    "node.global_gc_interval",
+    "node.max_ets_tables",
+    "node.max_ports",
+    "node.process_limit",
+    "node.rpc_module",
+    "node.schedulers",
+    "node.shard_transports",
+    "node.tls_server_session_ticket_lifetime",
+    "node.tls_server_session_tickets_amount",
+    "node.tls_stateless_tickets_seed",
+    "node.tlog_push_mode",
+];

@@ -1,0 +1,47 @@
+//! The only place of the configuration that touches files.
+
+use std::fs::File;
+use std::io::{self, Read};
+use std::path::Path;
+
+/// Longest file read, bytes. Configuration that people write stays far below it;
+/// a device or a log given by mistake does not fill memory.
+const MAX_FILE: u64 = 4 << 20;
+
+/// Reads the files that configuration names, so that parsing itself does no I/O.
+pub trait Files {
+    /// The whole text of a file.
+    ///
+    /// # Errors
+    /// What the operating system says, or that the file is too long or no UTF-8.
+    fn read(&self, path: &Path) -> io::Result<String>;
+}
+
+/// The file system.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct SystemFiles;
+
+impl Files for SystemFiles {
+    fn read(&self, path: &Path) -> io::Result<String> {
+        let mut bytes = Vec::new();
+        File::open(path)?.take(MAX_FILE + 1).read_to_end(&mut bytes)?;
+        if bytes.len() as u64 > MAX_FILE {
+            return Err(io::Error::new(
+                io::ErrorKind::FileTooLarge,
+                format!("longer than {MAX_FILE} bytes"),
+            ));
+        }
+        String::from_utf8(bytes)
+            .map_err(|_| io::Error::new(io::ErrorKind::InvalidData, "not UTF-8 text"))
+    }
+}
+
+/// What went wrong, without the operating system's number behind it.
+pub(super) fn reason(error: &io::Error) -> String {
+    match error.kind() {
+        io::ErrorKind::NotFound => "no such file".to_owned(),
+        io::ErrorKind::PermissionDenied => "permission denied".to_owned(),
+        io::ErrorKind::IsADirectory => "it is a directory".to_owned(),
+        _ => error.to_string(),
+    }
+}
