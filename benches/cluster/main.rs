@@ -1,0 +1,217 @@
+//! Clusters of real processes on loopback, measured from outside.
+//!
+//! `cargo bench --bench cluster` prints one Markdown table: how fast agents form a
+//! cluster, see a crash and a freeze, what they cost, how fast the API is. Where
+//! `serf` and `erl` are installed they are measured in the same run by the same
+//! rules: one observer per process learns of changes as they happen (muster's event
+//! stream, serf's log, Erlang's `monitor_nodes`), and a time ends when the
+//! last observer concerned has heard.
+//!
+//! `-- --quick` takes about a minute; `-- --only muster` (or `serf`, `erlang`)
+//! leaves out the others.
+#![allow(
+    clippy::unwrap_used,
+    clippy::expect_used,
+    clippy::print_stdout,
+    clippy::print_stderr,
+    reason = "a benchmark that cannot run should say so and end"
+)]
+
+mod erlang;
+mod group;
+mod load;
+mod muster;
+mod process;
+mod report;
+mod serf;
+
+use std::time::Duration;
+
+use group::{Group, System};
+use report::{Report, Samples};
+
+/// Nothing measured here takes longer, unless it never happens.
+const LIMIT: Duration = Duration::from_secs(100);
+
+/// How much is measured.
+struct Plan {
+    quick: bool,
+    systems: Vec<System>,
+}
+
+impl Plan {
+    fn from_arguments() -> Self {
+        let arguments: Vec<String> = std::env::args().skip(1).collect();
+        let only = arguments.iter().position(|a| a == "--only").and_then(|i| arguments.get(i + 1));
+        let systems = [System::Muster, System::Serf, System::Erlang]
+            .into_iter()
+            .filter(|system| only.is_none_or(|name| name == system.name()))
+            .filter(|system| {
+                let installed = system.is_installed();
+                if !installed {
+                    eprintln!("{} is not installed and left out", system.name());
+                }
+                installed
+            })
+            .collect();
+        Self { quick: arguments.iter().any(|a| a == "--quick"), systems }
+    }
+
+    fn formation_sizes(&self, system: System) -> &'static [(usize, usize)] {
+        match (system, self.quick) {
+            (System::Erlang, true) => &[(3, 1)],
+            (System::Erlang, false) => &[(3, 5), (10, 5), (20, 3)],
+            (_, true) => &[(3, 3), (10, 3), (20, 1), (50, 1)],
+            (_, false) => &[(3, 11), (10, 11), (20, 11), (50, 5)],
+        }
+    }
+
+    /// Cluster sizes, clusters of each, and kills in each cluster.
+    fn kills(&self, system: System) -> &'static [(usize, usize, usize)] {
+        match (system, self.quick) {
+            (System::Muster, true) => &[(5, 1, 2), (10, 1, 3)],
+            (System::Muster, false) => &[(5, 5, 2), (10, 5, 3), (20, 3, 3), (50, 3, 3)],
+            (System::Serf, true) => &[(5, 1, 1)],
+            (System::Serf, false) => &[(5, 3, 2), (10, 3, 2), (20, 1, 3), (50, 1, 3)],
+            (System::Erlang, true) => &[(5, 1, 1)],
+            (System::Erlang, false) => &[(5, 3, 2), (10, 3, 3)],
+        }
+    }
+
+    /// Cluster sizes and freezes, each in a cluster of its own.
+    fn freezes(&self, system: System) -> &'static [(usize, usize)] {
+        match (system, self.quick) {
+            (System::Muster, true) => &[(5, 2)],
+            (System::Serf, true) => &[(5, 1)],
+            // Erlang's `net_ticktime` is a minute.
+            (System::Erlang, true) => &[],
+            (System::Erlang, false) => &[(5, 1)],
+            (_, false) => &[(5, 5), (10, 5)],
+        }
+    }
+
+    fn footprints(&self, system: System) -> &'static [usize] {
+        match (system, self.quick) {
+            (System::Erlang, true) => &[],
+            (System::Erlang, false) => &[10],
+            (_, true) => &[10],
+            (_, false) => &[10, 50],
+        }
+    }
+
+    fn idle_window(&self) -> Duration {
+        Duration::from_secs(if self.quick { 5 } else { 60 })
+    }
+
+    fn start_repetitions(&self) -> usize {
+        if self.quick { 5 } else { 21 }
+    }
+}
+
+#[tokio::main(flavor = "current_thread")]
+async fn main() {
+    let plan = Plan::from_arguments();
+    let mut report = Report::new();
+    // Dropping the plan's future on Ctrl-C drops its processes, which kills them.
+    tokio::select! {
+        () = measure(&plan, &mut report) => {}
+        _ = tokio::signal::ctrl_c() => eprintln!("interrupted; what there is:"),
+    }
+    println!("{}", report.markdown(&plan.systems));
+}
+
+async fn measure(plan: &Plan, report: &mut Report) {
+    for &system in &plan.systems {
+        eprintln!("measuring {}", system.name());
+        formation(plan, report, system).await;
+        kills(plan, report, system).await;
+        freezes(plan, report, system).await;
+        footprint(plan, report, system).await;
+        let mut starts = Samples::default();
+        for _ in 0..plan.start_repetitions() {
+            starts.push(Group::start_time(system, LIMIT).await);
+        }
+        report.time("start until its interface answers", system, &starts);
+        if system == System::Muster {
+            throughput(plan, report).await;
+        }
+    }
+}
+
+async fn formation(plan: &Plan, report: &mut Report, system: System) {
+    for &(n, repetitions) in plan.formation_sizes(system) {
+        let mut samples = Samples::default();
+        for _ in 0..repetitions {
+            let mut group = Group::start(system, n).await;
+            samples.push(group.formed(LIMIT).await);
+        }
+        report.time(&format!("formation, N = {n}"), system, &samples);
+    }
+}
+
+async fn kills(plan: &Plan, report: &mut Report, system: System) {
+    for &(n, clusters, kills) in plan.kills(system) {
+        let mut samples = Samples::default();
+        for _ in 0..clusters {
+            let Some(mut group) = Group::formed_group(system, n, LIMIT).await else {
+                samples.push(None);
+                continue;
+            };
+            for victim in (n - kills)..n {
+                samples.push(group.kill_until_all_know(victim, LIMIT).await);
+            }
+        }
+        report.time(&format!("`kill -9` until all know, N = {n}"), system, &samples);
+    }
+}
+
+async fn freezes(plan: &Plan, report: &mut Report, system: System) {
+    for &(n, repetitions) in plan.freezes(system) {
+        let mut down = Samples::default();
+        let mut back = Samples::default();
+        for _ in 0..repetitions {
+            let Some(mut group) = Group::formed_group(system, n, LIMIT).await else {
+                down.push(None);
+                continue;
+            };
+            let until_down = group.freeze_until_all_know(n - 1, LIMIT).await;
+            down.push(until_down);
+            if until_down.is_some() {
+                back.push(group.thaw_until_whole(n - 1, LIMIT).await);
+            }
+        }
+        report.time(&format!("SIGSTOP until all know, N = {n}"), system, &down);
+        report.time(&format!("SIGCONT until whole again, N = {n}"), system, &back);
+    }
+}
+
+async fn footprint(plan: &Plan, report: &mut Report, system: System) {
+    for &n in plan.footprints(system) {
+        let Some(mut group) = Group::formed_group(system, n, LIMIT).await else { continue };
+        // The work of forming is over by then, and its memory is what an idle agent keeps.
+        group.settle(Duration::from_secs(2)).await;
+        let before = group.processor_time();
+        let window = plan.idle_window();
+        group.settle(window).await;
+        let used = group.processor_time().saturating_sub(before);
+        let share = used.as_secs_f64() / window.as_secs_f64() / n as f64 * 100.0;
+        report.cell(&format!("idle CPU per agent, N = {n}"), system, format!("{share:.3} %"));
+        let mut rss = group.resident_kib();
+        rss.sort_unstable();
+        let median = rss[rss.len() / 2] as f64 / 1024.0;
+        report.cell(&format!("resident memory, N = {n}"), system, format!("{median:.1} MiB"));
+    }
+}
+
+async fn throughput(plan: &Plan, report: &mut Report) {
+    let n = 50;
+    let Some(mut group) = Group::formed_group(System::Muster, n, LIMIT).await else { return };
+    group.settle(Duration::from_secs(1)).await;
+    let window = Duration::from_secs(if plan.quick { 2 } else { 10 });
+    let result = load::run(group.api(0), "/api/v1/members", window).await;
+    report.cell(
+        "`GET /api/v1/members`, 50 members",
+        System::Muster,
+        format!("{:.0}/s, p99 {:.2} ms", result.per_second, result.p99.as_secs_f64() * 1e3),
+    );
+}

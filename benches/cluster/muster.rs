@@ -1,0 +1,84 @@
+//! muster agents: static seeds, observed by their event stream.
+
+use std::io;
+use std::net::SocketAddr;
+use std::process::Stdio;
+use std::time::Duration;
+
+use serde_json::Value;
+use tokio::io::{AsyncBufReadExt, AsyncReadExt, AsyncWriteExt, BufReader};
+use tokio::net::TcpStream;
+use tokio::process::Command;
+use tokio::time::sleep;
+
+use crate::group::{Ground, Reporter};
+
+pub(crate) fn command(ground: &Ground, k: usize) -> Command {
+    let seeds: Vec<_> = (1..=ground.n).map(|k| format!("\"emqx{k}@127.0.0.1\"")).collect();
+    let home = ground.directory.path().join(format!("agent{k}"));
+    std::fs::create_dir(&home).unwrap();
+    let config = home.join("emqx.conf");
+    let text = format!(
+        "node {{ name = \"emqx{k}@127.0.0.1\", cookie = benchmark-cookie-7Qx3, data_dir = {:?} }}\n\
+         cluster {{ discovery_strategy = static, static.seeds = [{}] }}\n\
+         agent {{ mesh.base_port = {}, api.listen = \"{}\" }}\n",
+        home.join("data").display().to_string(),
+        seeds.join(", "),
+        ground.ports.mesh_base(),
+        ground.api(k),
+    );
+    std::fs::write(&config, text).unwrap();
+    let mut command = Command::new(env!("CARGO_BIN_EXE_muster"));
+    command.arg("run").arg("-c").arg(config).stdout(Stdio::null());
+    command
+}
+
+/// Reports the events of one agent, from its first.
+pub(crate) async fn observe(api: SocketAddr, reporter: Reporter) {
+    let mut stream = connect(api, Duration::from_millis(5)).await;
+    let request = format!("GET /api/v1/events HTTP/1.1\r\nHost: {api}\r\nLast-Event-ID: 0\r\n\r\n");
+    if stream.write_all(request.as_bytes()).await.is_err() {
+        return;
+    }
+    let mut lines = BufReader::new(stream).lines();
+    while let Ok(Some(line)) = lines.next_line().await {
+        let Some(data) = line.strip_prefix("data:") else { continue };
+        let Ok(event) = serde_json::from_str::<Value>(data) else { continue };
+        let Some(k) = event["node"].as_str().and_then(number) else { continue };
+        match event["to"].as_str() {
+            // A suspect is still counted as running.
+            Some("up" | "suspect") => reporter.report(k, true),
+            _ => reporter.report(k, false),
+        }
+    }
+}
+
+/// The `7` of `emqx7@127.0.0.1`.
+fn number(node: &str) -> Option<usize> {
+    node.strip_prefix("emqx")?.split('@').next()?.parse().ok()
+}
+
+/// Waits until the API answers.
+pub(crate) async fn answers(api: SocketAddr) {
+    while ask(api).await.is_err() {
+        sleep(Duration::from_millis(1)).await;
+    }
+}
+
+async fn ask(api: SocketAddr) -> io::Result<()> {
+    let mut stream = connect(api, Duration::from_millis(1)).await;
+    let request = format!("GET /livez HTTP/1.1\r\nHost: {api}\r\nConnection: close\r\n\r\n");
+    stream.write_all(request.as_bytes()).await?;
+    let mut answer = [0; 12];
+    stream.read_exact(&mut answer).await.map(|_| ())
+}
+
+/// Connects as soon as somebody listens.
+pub(crate) async fn connect(address: SocketAddr, pause: Duration) -> TcpStream {
+    loop {
+        if let Ok(stream) = TcpStream::connect(address).await {
+            return stream;
+        }
+        sleep(pause).await;
+    }
+}
