@@ -4,6 +4,7 @@
 //! never confused. It knows nothing of membership: the runner hands its answers
 //! to the membership driver, which decides whom to contact.
 
+mod dns;
 mod etcd;
 mod runner;
 mod static_seeds;
@@ -20,6 +21,7 @@ use crate::config::{Config, StrategyConfig};
 use crate::metrics::Metrics;
 use crate::node::NodeName;
 
+pub use dns::Dns;
 pub use etcd::Etcd;
 pub use runner::{DiscoveryEvent, DiscoveryHandle, MAX_NODES, STOP_DEADLINE};
 pub use static_seeds::Fixed;
@@ -129,6 +131,9 @@ fn strategy(config: &Config, _metrics: &Arc<Metrics>) -> Box<dyn Strategy> {
         StrategyConfig::Etcd(etcd) => {
             let name = &config.cluster.name;
             Box::new(Etcd::new(etcd.clone(), name, config.node.name.clone()))
+        }
+        StrategyConfig::Dns(dns) => {
+            Box::new(Dns::new(dns, &config.node.name, &config.agent.discovery.nameservers))
         }
         other => Box::new(Absent(other.name())),
     }
