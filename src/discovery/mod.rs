@@ -6,6 +6,7 @@
 
 mod dns;
 mod etcd;
+pub mod mcast;
 mod runner;
 mod static_seeds;
 mod tls;
@@ -23,6 +24,7 @@ use crate::node::NodeName;
 
 pub use dns::Dns;
 pub use etcd::Etcd;
+pub use mcast::Mcast;
 pub use runner::{DiscoveryEvent, DiscoveryHandle, MAX_NODES, STOP_DEADLINE};
 pub use static_seeds::Fixed;
 
@@ -124,7 +126,7 @@ pub fn spawn(
 }
 
 /// The configured strategy, fresh.
-fn strategy(config: &Config, _metrics: &Arc<Metrics>) -> Box<dyn Strategy> {
+fn strategy(config: &Config, metrics: &Arc<Metrics>) -> Box<dyn Strategy> {
     match &config.cluster.strategy {
         StrategyConfig::Manual | StrategyConfig::Singleton => Box::new(Fixed::nobody()),
         StrategyConfig::Static { seeds } => Box::new(Fixed::seeds(seeds)),
@@ -132,6 +134,7 @@ fn strategy(config: &Config, _metrics: &Arc<Metrics>) -> Box<dyn Strategy> {
             let name = &config.cluster.name;
             Box::new(Etcd::new(etcd.clone(), name, config.node.name.clone()))
         }
+        StrategyConfig::Mcast(mcast) => Box::new(Mcast::new(mcast, config, metrics)),
         StrategyConfig::Dns(dns) => {
             Box::new(Dns::new(dns, &config.node.name, &config.agent.discovery.nameservers))
         }
