@@ -6,6 +6,7 @@ pub mod command;
 pub mod config;
 pub mod discovery;
 pub mod events;
+pub mod logging;
 pub mod mesh;
 pub mod metrics;
 pub mod node;

@@ -71,6 +71,18 @@ pub enum LinkState {
     None,
 }
 
+impl LinkState {
+    /// As the API spells it.
+    #[must_use]
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Connected => "connected",
+            Self::Idle => "idle",
+            Self::None => "none",
+        }
+    }
+}
+
 /// The last change of a member's status, and on whose word.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct LastChange {

@@ -109,3 +109,6 @@ impl App {
 fn to_json<T: Serialize>(body: &T) -> Bytes {
     serde_json::to_vec(body).unwrap_or_default().into()
 }
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,258 @@
+//! A server in this process over a real socket, spoken to byte by byte.
+
+mod events;
+mod limits;
+mod routes;
+
+use std::net::SocketAddr;
+use std::path::PathBuf;
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
+
+use serde_json::Value;
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use tokio::net::TcpStream;
+use tokio::sync::{mpsc, oneshot};
+use tokio::task::JoinHandle;
+
+use super::*;
+use crate::command::{Action, Command, Refused};
+use crate::config::*;
+use crate::events::{Event, EventKind};
+use crate::node::{ClusterId, Incarnation, NodeName, Role};
+use crate::secret::Secret;
+use crate::view::{ClusterState, DiscoveryView, LastChange, LinkState, Member, MemberStatus};
+
+pub(super) fn node(text: &str) -> NodeName {
+    NodeName::parse(text).unwrap()
+}
+
+/// 2026-01-31T12:34:56.789Z.
+pub(super) fn at() -> SystemTime {
+    UNIX_EPOCH + Duration::from_millis(1_769_862_896_789)
+}
+
+pub(super) fn config(token: Option<&str>) -> Config {
+    Config {
+        node: NodeConfig {
+            name: node("emqx@127.0.0.1"),
+            cookies: vec![Secret::new("a cookie of decent length")],
+            data_dir: "data".into(),
+            role: Role::Core,
+            ssl_dist_optfile: "etc/ssl_dist.conf".into(),
+        },
+        cluster: ClusterConfig {
+            name: "emqxcl".into(),
+            description: "for tests".into(),
+            strategy: StrategyConfig::Static { seeds: Vec::new() },
+            autoclean: None,
+            autoheal: true,
+            proto_dist: ProtoDist::InetTcp,
+            core_nodes: Vec::new(),
+        },
+        agent: AgentConfig {
+            mesh: MeshConfig {
+                base_port: 6370,
+                bind: Vec::new(),
+                handshake_timeout: Duration::from_secs(7),
+                max_frame: 1 << 20,
+                full_mesh_limit: 64,
+                verify_node_name: true,
+                allow_insecure_cookie: false,
+            },
+            api: ApiConfig {
+                listen: ApiListen::Tcp("127.0.0.1:0".parse().unwrap()),
+                token: token.map(Secret::new),
+            },
+            discovery: DiscoveryConfig {
+                interval: Duration::from_secs(5),
+                nameservers: Vec::new(),
+                kubeconfig: None,
+                include_not_ready: true,
+            },
+            ready: ReadyConfig { min_members: 1 },
+            log: LogConfig { level: tracing::Level::INFO, format: LogFormat::Text },
+        },
+    }
+}
+
+pub(super) fn member(name: &str, status: MemberStatus) -> Member {
+    Member {
+        node: node(name),
+        status,
+        role: Role::Core,
+        address: Some("127.0.0.1:6370".parse().unwrap()),
+        incarnation: Incarnation(3),
+        since: at(),
+        link: LinkState::Connected,
+        rtt_us: Some(250),
+        version: "0.1.0".into(),
+        is_self: name == "emqx@127.0.0.1",
+        last_change: Some(LastChange {
+            from: Some(MemberStatus::Suspect),
+            to: status,
+            reason: "silent for 2 s".into(),
+            by: node("emqx@127.0.0.1"),
+            at: at(),
+        }),
+    }
+}
+
+/// One member up, one suspect, one down.
+pub(super) fn snapshot() -> Snapshot {
+    Snapshot {
+        name: "emqxcl".into(),
+        description: "for tests".into(),
+        id: Some(ClusterId(0xabc)),
+        self_node: node("emqx@127.0.0.1"),
+        strategy: "static",
+        proto_dist: "inet_tcp",
+        state: ClusterState::Joined,
+        members: vec![
+            member("emqx2@127.0.0.1", MemberStatus::Suspect),
+            member("emqx3@::1", MemberStatus::Down),
+            member("emqx@127.0.0.1", MemberStatus::Up),
+        ],
+        view_hash: 0xbeef,
+        disagreeing: Vec::new(),
+        majority: true,
+        discovery: DiscoveryView {
+            enabled: true,
+            answered: true,
+            nodes: vec![node("emqx2@127.0.0.1")],
+            last_success: Some(at()),
+            last_error: None,
+        },
+        conflict: None,
+    }
+}
+
+/// A running server and the other ends of everything it was given.
+pub(super) struct Server {
+    pub(super) address: SocketAddr,
+    pub(super) snapshot: watch::Sender<Arc<Snapshot>>,
+    pub(super) commands: mpsc::Receiver<Command>,
+    pub(super) events: Arc<EventLog>,
+    stop: Option<oneshot::Sender<()>>,
+    task: JoinHandle<()>,
+}
+
+impl Server {
+    pub(super) fn start() -> Self {
+        Self::with(config(None), snapshot())
+    }
+
+    pub(super) fn with(config: Config, snapshot: Snapshot) -> Self {
+        let listener = Listener::bind(&config.agent.api).unwrap();
+        let ApiListen::Tcp(address) = *listener.listen() else { panic!("not TCP") };
+        let (snapshot, snapshots) = watch::channel(Arc::new(snapshot));
+        let (commands, queue) = Commands::channel();
+        let events = Arc::new(EventLog::starting_after(100));
+        let state = ApiState {
+            config: Arc::new(config),
+            snapshot: snapshots,
+            commands,
+            events: Arc::clone(&events),
+            metrics: Arc::new(Metrics::default()),
+        };
+        let (stop, stopped) = oneshot::channel::<()>();
+        let shutdown = async { drop(stopped.await) };
+        let task = tokio::spawn(serve(listener, state, shutdown));
+        Self { address, snapshot, commands: queue, events, stop: Some(stop), task }
+    }
+
+    /// Answers the next command so, and hands it over.
+    pub(super) async fn on_command(&mut self, answer: Result<(), Refused>) -> Action {
+        let command = self.commands.recv().await.unwrap();
+        command.reply.send(answer).unwrap();
+        command.action
+    }
+
+    pub(super) fn push(&self, name: &str, to: MemberStatus) {
+        self.events.push(|id| Event {
+            id,
+            at: at(),
+            kind: EventKind::Changed,
+            node: node(name),
+            from: Some(MemberStatus::Up),
+            to: Some(to),
+            reason: "it\nsaid so".into(),
+            by: node("emqx@127.0.0.1"),
+        });
+    }
+
+    pub(super) async fn connect(&self) -> TcpStream {
+        TcpStream::connect(self.address).await.unwrap()
+    }
+
+    /// A request over a connection of its own.
+    pub(super) async fn ask(&self, method: &str, path: &str, more: &str, body: &str) -> Answer {
+        let mut stream = self.connect().await;
+        let length = body.len();
+        let host = self.address;
+        let text = format!(
+            "{method} {path} HTTP/1.1\r\nHost: {host}\r\nConnection: close\r\n\
+             Content-Length: {length}\r\n{more}\r\n{body}"
+        );
+        stream.write_all(text.as_bytes()).await.unwrap();
+        Answer::read(stream).await
+    }
+
+    pub(super) async fn get(&self, path: &str) -> Answer {
+        self.ask("GET", path, "", "").await
+    }
+
+    /// A request with a JSON body.
+    pub(super) async fn send(&self, method: &str, path: &str, body: &str) -> Answer {
+        self.ask(method, path, "Content-Type: application/json\r\n", body).await
+    }
+
+    /// Asks for the shutdown and waits for its end.
+    pub(super) async fn stop(mut self) {
+        self.begin_stop();
+        self.task.await.unwrap();
+    }
+
+    pub(super) fn begin_stop(&mut self) {
+        drop(self.stop.take());
+    }
+}
+
+/// What came back until the server closed the connection.
+#[derive(Debug)]
+pub(super) struct Answer {
+    pub(super) status: u16,
+    pub(super) head: String,
+    pub(super) body: String,
+}
+
+impl Answer {
+    pub(super) async fn read(mut stream: TcpStream) -> Self {
+        let mut text = String::new();
+        stream.read_to_string(&mut text).await.unwrap();
+        let (head, body) = text.split_once("\r\n\r\n").unwrap_or((&text, ""));
+        let status = head.split(' ').nth(1).and_then(|code| code.parse().ok()).unwrap_or(0);
+        Self { status, head: head.to_ascii_lowercase(), body: body.to_owned() }
+    }
+
+    #[track_caller]
+    pub(super) fn json(&self) -> Value {
+        assert!(self.head.contains("\r\ncontent-type: application/json"), "{self:?}");
+        serde_json::from_str(&self.body).unwrap_or_else(|error| panic!("{error}: {self:?}"))
+    }
+
+    /// Checks the status and that the body is an error with this code.
+    #[track_caller]
+    pub(super) fn assert_error(&self, status: u16, code: &str) {
+        let body = self.json();
+        assert_eq!((self.status, body["code"].as_str()), (status, Some(code)), "{self:?}");
+        assert!(body["message"].as_str().is_some_and(|text| !text.is_empty()), "{self:?}");
+        assert_eq!(body.as_object().map(serde_json::Map::len), Some(2), "{self:?}");
+    }
+}
+
+/// A path in a directory that is removed with the first value.
+pub(super) fn scratch(name: &str) -> (tempfile::TempDir, PathBuf) {
+    let dir = tempfile::tempdir().unwrap();
+    let path = dir.path().join(name);
+    (dir, path)
+}
