@@ -1,0 +1,29 @@
+# The verbs of this repository; `just --list` shows them.
+
+# What CI runs
+verify:
+    bash .ci/run
+
+# All tests, or those whose names contain a text
+test *filter:
+    scripts/test {{filter}}
+
+# Format and lint
+lint:
+    cargo fmt --check
+    scripts/check-purity
+    scripts/deny
+    cargo clippy --locked --all-targets -- -D warnings
+
+# Format the code
+fmt:
+    cargo fmt
+
+# Measure clusters of real processes, beside serf and Erlang where installed
+bench *arguments:
+    cargo bench --locked --bench cluster -- {{arguments}}
+
+# The stripped binary, at target/release/muster
+release:
+    cargo build --locked --release
+    ls -lh target/release/muster
