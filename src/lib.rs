@@ -11,5 +11,6 @@ pub mod mesh;
 pub mod metrics;
 pub mod node;
 pub mod protocol;
+pub mod resolve;
 pub mod secret;
 pub mod view;

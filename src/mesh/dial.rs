@@ -1,0 +1,161 @@
+//! One attempt to reach one peer.
+
+use std::io;
+use std::net::SocketAddr;
+use std::sync::Arc;
+use std::time::Duration;
+
+use tokio::net::TcpStream;
+use tokio::sync::Notify;
+use tokio::time::{Instant, timeout};
+use tracing::{Instrument, debug, debug_span, warn};
+
+use super::driver::{self, Established};
+use super::listen::tune;
+use super::shared::Shared;
+use super::{DialError, MeshEvent, escaped};
+use crate::node::NodeName;
+use crate::protocol::dist::handshake::{Handshake, HandshakeError};
+
+/// Longest wait for one address to accept. Beyond loopback and a data centre this is
+/// two lost SYNs.
+const CONNECT: Duration = Duration::from_secs(3);
+
+/// Most addresses of one name that are tried in one attempt.
+const MAX_ADDRESSES: usize = 8;
+
+/// Starts an attempt, unless one to this peer is under way.
+pub(super) fn start(shared: &Arc<Shared>, peer: NodeName) {
+    if shared.is_stopped() {
+        return;
+    }
+    let Some(give_up) = shared.registry().begin_dial(&peer, Instant::now()) else { return };
+    let span = debug_span!("link", %peer);
+    shared.spawn(run(Arc::clone(shared), peer, give_up).instrument(span));
+}
+
+async fn run(shared: Arc<Shared>, peer: NodeName, give_up: Arc<Notify>) {
+    let start = Instant::now();
+    let result = tokio::select! {
+        biased;
+        () = shared.stopped() => return,
+        result = attempt(&shared, &peer) => result,
+        () = give_up.notified() => Err(Failure::new(DialError::Yield, "simultaneous")),
+    };
+    match result {
+        Ok(up) => {
+            shared.metrics.handshake("out", "ok");
+            driver::run(&shared, up).await;
+        }
+        Err(Failure { error, cause }) => {
+            shared.metrics.handshake("out", cause);
+            let news = {
+                let mut registry = shared.registry();
+                registry.end_dial(&peer);
+                registry.is_news(&peer, cause)
+            };
+            // Said once, until it is another failure: dials are repeated for ever.
+            let reason = escaped(&error.to_string());
+            if news && matches!(error, DialError::Rejected(_)) {
+                warn!(%peer, "cannot link: {reason}");
+            } else {
+                debug!(%peer, kind = error.kind(), "dial failed: {reason}");
+            }
+            shared.report(MeshEvent::DialFailed { peer, error, after: start.elapsed() }).await;
+        }
+    }
+}
+
+/// Why an attempt failed, with a fixed word for the metrics.
+struct Failure {
+    error: DialError,
+    cause: &'static str,
+}
+
+impl Failure {
+    fn new(error: DialError, cause: &'static str) -> Self {
+        Self { error, cause }
+    }
+}
+
+impl From<DialError> for Failure {
+    fn from(error: DialError) -> Self {
+        let cause = error.kind();
+        Self { error, cause }
+    }
+}
+
+impl From<HandshakeError> for Failure {
+    fn from(error: HandshakeError) -> Self {
+        let cause = error.cause();
+        let error = match error {
+            HandshakeError::Simultaneous | HandshakeError::AlreadyUp => DialError::Yield,
+            // A limit of the peer's, or its end in this moment.
+            HandshakeError::Closed(_) => DialError::Unreachable(error.to_string()),
+            _ => DialError::Rejected(error.to_string()),
+        };
+        Self { error, cause }
+    }
+}
+
+async fn attempt(shared: &Shared, peer: &NodeName) -> Result<Established<TcpStream>, Failure> {
+    if *peer == shared.local.name {
+        let error = HandshakeError::OwnName;
+        return Err(Failure::new(DialError::Rejected(error.to_string()), error.cause()));
+    }
+    let limit = shared.settings.handshake_timeout;
+    let addresses = addresses(shared, peer, limit).await?;
+    let mut stream = connect(&addresses, CONNECT.min(limit)).await?;
+    tune(&stream);
+    let ends = stream.peer_addr().and_then(|remote| Ok((remote, stream.local_addr()?)));
+    let (remote, local) = ends.map_err(|error| DialError::Unreachable(error.to_string()))?;
+    let mut machine = Handshake::dial(Arc::clone(&shared.local), peer.clone(), rand::random());
+    match timeout(limit, driver::shake(shared, &mut stream, &mut machine)).await {
+        Ok(Ok(_)) => {
+            let rest = machine.into_rest();
+            Ok(Established { stream, peer: peer.clone(), dialed: true, remote, local, rest })
+        }
+        Ok(Err(error)) => Err(error.into()),
+        Err(_elapsed) => Err(DialError::Timeout.into()),
+    }
+}
+
+async fn addresses(
+    shared: &Shared,
+    peer: &NodeName,
+    limit: Duration,
+) -> Result<Vec<SocketAddr>, DialError> {
+    let settings = &shared.settings;
+    let port = settings.peer_base_port.checked_add(peer.offset()).ok_or_else(|| {
+        let (base, offset) = (settings.peer_base_port, peer.offset());
+        DialError::Resolve(format!("there is no port {base} + {offset}"))
+    })?;
+    let found = timeout(limit, settings.resolver.resolve(peer, settings.ipv6)).await;
+    let found = found
+        .map_err(|_| DialError::Resolve(format!("{} was not resolved in time", peer.host_str())))?
+        .map_err(|error| DialError::Resolve(error.to_string()))?;
+    Ok(found.into_iter().take(MAX_ADDRESSES).map(|ip| SocketAddr::new(ip, port)).collect())
+}
+
+/// The first address that accepts, in order.
+async fn connect(addresses: &[SocketAddr], limit: Duration) -> Result<TcpStream, DialError> {
+    let mut unreachable = None;
+    for &address in addresses {
+        match timeout(limit, TcpStream::connect(address)).await {
+            Ok(Ok(stream)) if is_itself(&stream) => {}
+            Ok(Ok(stream)) => return Ok(stream),
+            Ok(Err(error)) if error.kind() == io::ErrorKind::ConnectionRefused => {}
+            Ok(Err(error)) => unreachable = Some(format!("cannot connect to {address}: {error}")),
+            Err(_elapsed) => {
+                unreachable = Some(format!("{address} did not answer within {limit:?}"));
+            }
+        }
+    }
+    // Refused only where all refused: another address may be the living one.
+    Err(unreachable.map_or(DialError::Refused, DialError::Unreachable))
+}
+
+/// On loopback a connect to a free port of the ephemeral range can meet itself.
+fn is_itself(stream: &TcpStream) -> bool {
+    matches!((stream.local_addr(), stream.peer_addr()), (Ok(a), Ok(b)) if a == b)
+}

@@ -1,0 +1,369 @@
+//! Drives the two machines of `protocol::dist` over one connection.
+//!
+//! One task a link: it reads, writes and keeps time by itself, so that forming a
+//! thousand links costs a thousand tasks and no more. Reads go through a buffer on
+//! the stack, so an idle link holds no buffer at all.
+
+use std::future::poll_fn;
+use std::io;
+use std::mem::MaybeUninit;
+use std::net::SocketAddr;
+use std::pin::{Pin, pin};
+use std::sync::Arc;
+use std::task::{Context, Poll, ready};
+use std::time::Duration;
+
+use tokio::io::{AsyncRead, AsyncWrite, AsyncWriteExt, ReadBuf};
+use tokio::time::{Instant, sleep_until, timeout};
+use tracing::debug;
+
+use super::queue::Queue;
+use super::rate::Rate;
+use super::shared::Shared;
+use super::{LinkId, MeshEvent};
+use crate::node::NodeName;
+use crate::protocol::dist::handshake::{Event as Shake, Handshake, HandshakeError, Peer};
+use crate::protocol::dist::link::{Event, Link};
+
+/// Read at a time in a handshake: its messages are shorter.
+const HANDSHAKE_READ: usize = 512;
+/// Read at a time on a link.
+const LINK_READ: usize = 8192;
+
+/// A closing link's queue is written out for at most so long.
+const FLUSH: Duration = Duration::from_millis(100);
+/// Then the peer's end is awaited for at most so long: closing over unread bytes
+/// would reset the connection and could destroy what was just flushed.
+const LINGER: Duration = Duration::from_millis(50);
+/// After a failed write, the peer's last words are read for at most so long.
+const LAST_WORDS: Duration = Duration::from_millis(200);
+
+/// A connection of any kind.
+pub(super) trait Stream: AsyncRead + AsyncWrite + Unpin + Send {}
+impl<S: AsyncRead + AsyncWrite + Unpin + Send> Stream for S {}
+
+/// Reads once and hands over what came; 0 is the end. Cancel-safe.
+async fn read_some<const N: usize>(
+    stream: &mut impl Stream,
+    mut take: impl FnMut(&[u8]),
+) -> io::Result<usize> {
+    poll_fn(|cx| poll_read_some::<N>(stream, cx, &mut take)).await
+}
+
+fn poll_read_some<const N: usize>(
+    stream: &mut impl Stream,
+    cx: &mut Context<'_>,
+    take: &mut impl FnMut(&[u8]),
+) -> Poll<io::Result<usize>> {
+    let mut bytes = [const { MaybeUninit::uninit() }; N];
+    let mut bytes = ReadBuf::uninit(&mut bytes);
+    ready!(Pin::new(stream).poll_read(cx, &mut bytes))?;
+    take(bytes.filled());
+    Poll::Ready(Ok(bytes.filled().len()))
+}
+
+/// Runs a handshake to its end. The caller sets the time limit.
+pub(super) async fn shake(
+    shared: &Shared,
+    stream: &mut impl Stream,
+    machine: &mut Handshake,
+) -> Result<Peer, HandshakeError> {
+    loop {
+        let outcome = step(shared, machine);
+        let out = machine.transmit();
+        let written = async {
+            stream.write_all(&out).await?;
+            stream.flush().await
+        };
+        let sent = out.is_empty() || written.await.is_ok();
+        match outcome {
+            Ok(Some(peer)) if sent => return Ok(peer),
+            Ok(None) if sent => {}
+            Ok(_) => return Err(machine.closed()),
+            Err(error) => return Err(error),
+        }
+        match read_some::<HANDSHAKE_READ>(stream, |bytes| machine.handle(bytes)).await {
+            Ok(0) | Err(_) => return Err(machine.closed()),
+            Ok(_) => {}
+        }
+    }
+}
+
+/// Everything the bytes so far allow; what the machine asks is in the registry.
+fn step(shared: &Shared, machine: &mut Handshake) -> Result<Option<Peer>, HandshakeError> {
+    while let Some(event) = machine.poll()? {
+        match event {
+            Shake::Named(peer) => {
+                let own = &shared.local.name;
+                let decision = shared.registry().decide(own, &peer, Instant::now());
+                machine.decide(decision)?;
+            }
+            Shake::Alive => {
+                let up = machine.peer().is_some_and(|peer| shared.registry().is_up(peer));
+                machine.answer_alive(!up)?;
+            }
+            Shake::Done(peer) => return Ok(Some(peer)),
+        }
+    }
+    Ok(None)
+}
+
+/// A connection whose handshake is done.
+pub(super) struct Established<S> {
+    pub(super) stream: S,
+    pub(super) peer: NodeName,
+    pub(super) dialed: bool,
+    pub(super) remote: SocketAddr,
+    pub(super) local: SocketAddr,
+    /// What arrived behind the handshake.
+    pub(super) rest: Vec<u8>,
+}
+
+/// Why a link ended.
+struct End {
+    reason: String,
+    closed_by_peer: bool,
+}
+
+impl End {
+    fn ours(reason: impl Into<String>) -> Self {
+        Self { reason: reason.into(), closed_by_peer: false }
+    }
+
+    fn of(error: &io::Error) -> Self {
+        use io::ErrorKind;
+        let closed_by_peer = matches!(
+            error.kind(),
+            ErrorKind::ConnectionReset
+                | ErrorKind::ConnectionAborted
+                | ErrorKind::BrokenPipe
+                | ErrorKind::UnexpectedEof
+        );
+        Self { reason: format!("the connection broke: {error}"), closed_by_peer }
+    }
+}
+
+/// A link's whole life, from its report as up to its report as down.
+pub(super) async fn run<S: Stream>(shared: &Arc<Shared>, up: Established<S>) {
+    let Established { mut stream, peer, dialed, remote, local, rest } = up;
+    let (link, queue) = shared.registry().link_up(&peer, dialed);
+    shared.metrics.links.inc();
+    debug!(link = link.0, %peer, dialed, "link up");
+    shared.report(MeshEvent::Up { link, peer: peer.clone(), dialed, remote, local }).await;
+    let machine = Link::new(shared.settings.times, shared.settings.max_frame, &rest, shared.now());
+    drop(rest);
+    let end = Driver::new(shared, link, &queue, machine).run(&mut stream).await;
+    // At once, so that no new frame is taken for a link that is gone.
+    shared.registry().forget(link);
+    queue.close(&end.reason);
+    drop(stream);
+    shared.metrics.links.dec();
+    debug!(link = link.0, %peer, reason = end.reason, "link down");
+    let End { reason, closed_by_peer } = end;
+    shared.report(MeshEvent::Down { link, reason, closed_by_peer }).await;
+}
+
+struct Driver<'a> {
+    shared: &'a Shared,
+    link: LinkId,
+    queue: &'a Queue,
+    machine: Link,
+    rate: Rate,
+    /// Taken from the queue and the machine, written up to `written`.
+    out: Vec<u8>,
+    written: usize,
+    flushed: bool,
+    /// A write failed; no more are tried.
+    broken: Option<io::Error>,
+    /// No reading before this: the peer sends faster than it may.
+    resume: Option<Instant>,
+}
+
+impl<'a> Driver<'a> {
+    fn new(shared: &'a Shared, link: LinkId, queue: &'a Queue, machine: Link) -> Self {
+        Self {
+            shared,
+            link,
+            queue,
+            machine,
+            rate: Rate::new(Instant::now()),
+            out: Vec::new(),
+            written: 0,
+            flushed: true,
+            broken: None,
+            resume: None,
+        }
+    }
+
+    async fn run(mut self, stream: &mut impl Stream) -> End {
+        let queue = self.queue;
+        let mut stopped = pin!(self.shared.stopped());
+        // Deadlines only move into the future, so the timer is set anew when it fires
+        // and not with every frame.
+        let mut sleep = pin!(sleep_until(self.shared.instant(self.machine.next_deadline())));
+        let mut read = 0;
+        loop {
+            if let Err(end) = self.deliver(read).await {
+                return end;
+            }
+            if let Some(reason) = queue.closing() {
+                self.finish(stream).await;
+                return End::ours(reason);
+            }
+            self.gather();
+            if let Some(resume) = self.resume
+                && resume < sleep.deadline()
+            {
+                sleep.as_mut().reset(resume);
+            }
+            read = 0;
+            tokio::select! {
+                biased;
+                () = &mut stopped => {
+                    self.finish(stream).await;
+                    return End::ours("this node stops");
+                }
+                result = poll_fn(|cx| self.poll_io(stream, cx)) => match result {
+                    Ok(Io::Read(0)) => return self.end_of_stream(),
+                    Ok(Io::Read(count)) => read = count,
+                    Ok(Io::Broken) => sleep.as_mut().reset(Instant::now() + LAST_WORDS),
+                    Err(error) => return End::of(&error),
+                },
+                () = queue.wake.notified() => {}
+                () = &mut sleep => {
+                    if self.broken.is_some() {
+                        return self.end_of_stream();
+                    }
+                    if let Err(error) = self.machine.handle_timeout(self.shared.now()) {
+                        return End::ours(error.to_string());
+                    }
+                    self.resume.take_if(|resume| *resume <= Instant::now());
+                    sleep.as_mut().reset(self.shared.instant(self.machine.next_deadline()));
+                }
+            }
+        }
+    }
+
+    fn end_of_stream(&mut self) -> End {
+        match self.broken.take() {
+            Some(error) => End::of(&error),
+            None => {
+                End { reason: "the peer closed the connection".to_owned(), closed_by_peer: true }
+            }
+        }
+    }
+
+    /// Reports what `read` bytes more gave, and keeps the peer's rate.
+    async fn deliver(&mut self, read: usize) -> Result<(), End> {
+        let mut frames = 0;
+        loop {
+            match self.machine.poll() {
+                Ok(Some(Event::Payload(payload))) => {
+                    self.shared.report(MeshEvent::Frame { link: self.link, payload }).await;
+                }
+                Ok(Some(Event::Ignored(why))) => self.shared.ignored(why),
+                Ok(None) => break,
+                Err(error) => {
+                    self.shared.ignored("too_long");
+                    return Err(End::ours(error.to_string()));
+                }
+            }
+            frames += 1;
+        }
+        if read > 0 {
+            let bytes = u32::try_from(read).unwrap_or(u32::MAX);
+            self.resume = self.rate.take(frames, bytes, Instant::now());
+            if self.resume.is_some()
+                && let Some(more) = self.shared.throttle.pass("flood")
+            {
+                tracing::warn!(
+                    link = self.link.0,
+                    "the peer sends faster than it may and is held back{more}"
+                );
+            }
+        }
+        Ok(())
+    }
+
+    /// Takes what is to be written next, once all before it is.
+    fn gather(&mut self) {
+        if !self.out.is_empty() {
+            return;
+        }
+        self.out = self.queue.take();
+        self.out.append(&mut self.machine.transmit());
+        if self.broken.is_some() {
+            self.out = Vec::new();
+        }
+        if !self.out.is_empty() {
+            self.written = 0;
+            self.flushed = false;
+            self.machine.sent(self.shared.now());
+        }
+    }
+
+    /// Writes as much as goes, reads once. Cancel-safe: what was written or read is
+    /// noted before this returns.
+    fn poll_io(&mut self, stream: &mut impl Stream, cx: &mut Context<'_>) -> Poll<io::Result<Io>> {
+        if self.broken.is_none()
+            && let Poll::Ready(Err(error)) = self.poll_write(stream, cx)
+        {
+            self.broken = Some(error);
+            self.out = Vec::new();
+            return Poll::Ready(Ok(Io::Broken));
+        }
+        if self.resume.is_some() {
+            return Poll::Pending;
+        }
+        let (machine, now) = (&mut self.machine, self.shared.now());
+        poll_read_some::<LINK_READ>(stream, cx, &mut |bytes| machine.handle(bytes, now))
+            .map_ok(Io::Read)
+    }
+
+    fn poll_write(
+        &mut self,
+        stream: &mut impl Stream,
+        cx: &mut Context<'_>,
+    ) -> Poll<io::Result<()>> {
+        while self.written < self.out.len() {
+            let rest = &self.out[self.written..];
+            let count = ready!(Pin::new(&mut *stream).poll_write(cx, rest))?;
+            if count == 0 {
+                return Poll::Ready(Err(io::ErrorKind::WriteZero.into()));
+            }
+            self.written += count;
+        }
+        // Freed and not kept: most links are idle most of the time.
+        self.out = Vec::new();
+        if !self.flushed {
+            ready!(Pin::new(stream).poll_flush(cx))?;
+            self.flushed = true;
+        }
+        Poll::Ready(Ok(()))
+    }
+
+    /// Writes what is queued and ends the connection in an orderly way, if the peer
+    /// takes it in time.
+    async fn finish(&mut self, stream: &mut impl Stream) {
+        if self.broken.is_some() {
+            return;
+        }
+        let queued = self.queue.take();
+        let flush = async {
+            stream.write_all(&self.out[self.written.min(self.out.len())..]).await?;
+            stream.write_all(&queued).await?;
+            stream.shutdown().await
+        };
+        if let Ok(Ok(())) = timeout(FLUSH, flush).await {
+            let drain =
+                async { while let Ok(1..) = read_some::<LINK_READ>(stream, |_| {}).await {} };
+            let _in_time = timeout(LINGER, drain).await;
+        }
+    }
+}
+
+enum Io {
+    Read(usize),
+    /// A write failed; what the peer still said is read.
+    Broken,
+}

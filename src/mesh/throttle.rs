@@ -1,0 +1,78 @@
+//! Keeps foreigners from flooding or forging the log.
+
+use std::collections::HashMap;
+use std::fmt;
+use std::sync::{Mutex, PoisonError};
+use std::time::Duration;
+
+use tokio::time::Instant;
+
+/// Lines of one cause come at most this often.
+const INTERVAL: Duration = Duration::from_secs(1);
+
+/// Lets one line per cause and second through, and counts the others.
+///
+/// Causes are fixed words, so the table stays small whatever peers do.
+#[derive(Debug, Default)]
+pub struct Throttle {
+    causes: Mutex<HashMap<&'static str, Seen>>,
+}
+
+#[derive(Debug)]
+struct Seen {
+    at: Instant,
+    suppressed: u64,
+}
+
+impl Throttle {
+    /// Whether a line of this cause may be written now; then also how many were held
+    /// back since the last one.
+    pub fn pass(&self, cause: &'static str) -> Option<Suppressed> {
+        let now = Instant::now();
+        let mut causes = self.causes.lock().unwrap_or_else(PoisonError::into_inner);
+        let Some(seen) = causes.get_mut(cause) else {
+            causes.insert(cause, Seen { at: now, suppressed: 0 });
+            return Some(Suppressed(0));
+        };
+        if now.duration_since(seen.at) < INTERVAL {
+            seen.suppressed += 1;
+            return None;
+        }
+        seen.at = now;
+        Some(Suppressed(std::mem::take(&mut seen.suppressed)))
+    }
+}
+
+/// How many lines were held back; prints nothing for none.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Suppressed(pub u64);
+
+impl fmt::Display for Suppressed {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self.0 {
+            0 => Ok(()),
+            1 => f.write_str(" (and 1 more like it)"),
+            more => write!(f, " (and {more} more like it)"),
+        }
+    }
+}
+
+/// A peer's text as one harmless line: control characters escaped, cut at 256 characters.
+#[must_use]
+pub fn escaped(text: &str) -> String {
+    let mut out = String::new();
+    for (at, c) in text.chars().enumerate() {
+        if at == 256 {
+            out.push('…');
+            break;
+        }
+        // Besides control characters, those that reorder or hide what follows.
+        let hidden = matches!(c, '\u{200b}'..='\u{200f}' | '\u{2028}'..='\u{202e}' | '\u{2060}'..='\u{2069}' | '\u{feff}');
+        if c.is_control() || hidden {
+            out.extend(c.escape_unicode());
+        } else {
+            out.push(c);
+        }
+    }
+    out
+}
