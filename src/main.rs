@@ -1,3 +1,7 @@
 //! The `muster` program: arguments to configuration to agent to exit code.
 
-fn main() {}
+use std::process::ExitCode;
+
+fn main() -> ExitCode {
+    muster::cli::main()
+}
