@@ -1,1 +1,466 @@
 //! Who belongs to the cluster, and who is up.
+//!
+//! [`Membership`] is the whole protocol as one state machine without I/O. A driver
+//! (or the simulator) calls `handle_*` with what happened and the time, then takes
+//! every [`Effect`] from [`Membership::poll_effect`], then sleeps until
+//! [`Membership::next_deadline`] and calls [`Membership::handle_timeout`]. The order
+//! of calls and the seed decide everything.
+//!
+//! | file | role |
+//! | --- | --- |
+//! | `record` | one statement about one node; which of two wins |
+//! | `table` | all records, the hash over the view |
+//! | `message`, `wire` | what agents say, and its bytes |
+//! | `links` | books on links, peers and dial times |
+//! | `hello` | who may talk to whom, one link per pair, one process per name |
+//! | `learn` | applying statements, refuting those about oneself, founding |
+//! | `spread` | gossip, settled views, repair of differing views |
+//! | `probe` | probes, suspicion, local health |
+//! | `lifecycle` | join, leave, force-leave, invite, autoclean, stop |
+//! | `rumours`, `ring` | news to be told; neighbours beyond the full mesh |
+//!
+//! Time is a [`std::time::Duration`] since any fixed moment; it may jump forward (a
+//! frozen process) but never back. Wall clocks are never asked.
+
+mod hello;
+mod learn;
+mod lifecycle;
+mod links;
+mod message;
+mod probe;
+mod record;
+mod request;
+mod ring;
+mod rumours;
+mod settings;
+mod spread;
+mod table;
+mod wire;
+
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
+use std::time::Duration;
+
+use rand::SeedableRng;
+use rand::rngs::SmallRng;
+
+pub use links::{DialFailure, LinkKey};
+pub use message::{
+    BUCKETS, BadMessage, ByeCode, Hello, Intent, MAX_RECORDS, Message, PROTOCOL, PROTOCOL_MIN,
+};
+pub use record::{Epoch, Health, MAX_VERSION, Reason, Record, Standing};
+pub use request::{Action, Refused};
+pub use settings::{Durable, Settings, Timing};
+pub use table::{Applied, Entry, MAX_MEMBERS, MAX_TOMBSTONES, Table};
+
+use crate::node::{BootId, ClusterId, Incarnation, NodeName};
+use lifecycle::Pending;
+use links::Links;
+use probe::Detector;
+use ring::Ring;
+use rumours::Rumours;
+
+/// What the driver is to do. Taken in order.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Effect {
+    /// Dial this node once; answered by `handle_link_up` or `handle_dial_failed`.
+    Dial(NodeName),
+    /// Send this frame, or drop it if the link's queue is full.
+    Send(LinkKey, Vec<u8>),
+    /// Flush and close this link; answered by `handle_link_down`.
+    Close(LinkKey, String),
+    /// News about a member, each reported once and in order.
+    Event(News),
+    /// Something operators want to read.
+    Note(Note),
+    /// Answer a request, once everything durable so far is on disk.
+    Reply(RequestId, Result<(), Refused>),
+    /// Run or stop discovery rounds.
+    Discovery(bool),
+}
+
+/// The driver's number for a request.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct RequestId(pub u64);
+
+/// A change in the membership as operators see it: suspicion shows, while a member
+/// known from disk only counts as [`Health::Down`].
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct News {
+    /// The member.
+    pub node: NodeName,
+    /// Its health before; `None`: it was no member.
+    pub from: Option<Health>,
+    /// Its standing now.
+    pub to: Standing,
+    /// Its incarnation now.
+    pub incarnation: Incarnation,
+    /// Why.
+    pub reason: Reason,
+    /// On whose word.
+    pub by: NodeName,
+}
+
+/// Something worth a line in the log.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Note {
+    /// This node now belongs to the cluster with this id.
+    Joined(ClusterId),
+    /// This node left, or was removed.
+    Left(Reason),
+    /// We refused a peer; the text says why.
+    WeRefused(NodeName, String),
+    /// A peer refused us.
+    TheyRefused(NodeName, String),
+    /// Another live process holds our node name; `None`: no longer.
+    Conflict(Option<String>),
+    /// A message could not be read; counted.
+    BadMessage(NodeName, String),
+    /// This node noticed that it runs late, by so much.
+    Slow(Duration),
+}
+
+/// Where this node stands.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum State {
+    /// No cluster yet.
+    Forming,
+    /// In one.
+    Joined,
+    /// Left, until told otherwise.
+    Left,
+}
+
+/// The machine. See the module for the order of calls.
+#[derive(Clone, Debug)]
+pub struct Membership {
+    settings: Settings,
+    rng: SmallRng,
+    effects: VecDeque<Effect>,
+    table: Table,
+    /// What this node says of itself.
+    me: Record,
+    id: Option<ClusterId>,
+    links: Links,
+    ring: Ring,
+    neighbours: BTreeSet<NodeName>,
+    rumours: Rumours,
+    detector: Detector,
+    pending: BTreeMap<RequestId, Pending>,
+    /// Other process lives that spoke under our name, and the incarnation we answered with.
+    rivals: BTreeMap<BootId, Incarnation>,
+    conflict: Option<String>,
+    discovery_off: bool,
+    discovered: BTreeSet<NodeName>,
+    /// When discovery first answered.
+    answered_at: Option<Duration>,
+    joined_at: Option<Duration>,
+    durable_version: u64,
+    timers: Timers,
+    stopping: bool,
+}
+
+/// The next time of everything that is not a dial or a probe's end.
+#[derive(Clone, Copy, Debug, Default)]
+struct Timers {
+    probe: Option<Duration>,
+    gossip: Option<Duration>,
+    settle: Option<Duration>,
+    repair: Option<Duration>,
+    housekeeping: Option<Duration>,
+    /// What [`Membership::next_deadline`] last promised.
+    wake: Option<Duration>,
+}
+
+/// How often links and members are looked over for what has no timer of its own.
+const HOUSEKEEPING: Duration = Duration::from_millis(1000);
+
+impl Membership {
+    /// A machine that starts from what was on disk. `contacts` are dialled whatever
+    /// discovery says (`cluster.core_nodes` reach it through discovery).
+    #[must_use]
+    pub fn new(settings: Settings, durable: Durable, now: Duration, seed: u64) -> Self {
+        let standing = if durable.left { Standing::Left } else { Standing::Member(Health::Up) };
+        let me = Record {
+            node: settings.node.clone(),
+            epoch: durable.epoch,
+            standing,
+            incarnation: durable.incarnation.next(),
+            boot: settings.boot,
+            role: settings.role,
+            reason: Some(Reason::Announced),
+            by: settings.node.clone(),
+            version: settings.version.clone(),
+        };
+        let mut machine = Self {
+            rng: SmallRng::seed_from_u64(seed),
+            effects: VecDeque::new(),
+            table: Table::new(),
+            me,
+            id: durable.id,
+            links: Links::default(),
+            ring: Ring::default(),
+            neighbours: BTreeSet::new(),
+            rumours: Rumours::default(),
+            detector: Detector::default(),
+            pending: BTreeMap::new(),
+            rivals: BTreeMap::new(),
+            conflict: None,
+            discovery_off: durable.discovery_off,
+            discovered: BTreeSet::new(),
+            answered_at: None,
+            joined_at: None,
+            durable_version: 1,
+            timers: Timers::default(),
+            stopping: false,
+            settings,
+        };
+        machine.restore(now, &durable.records);
+        machine.timers.housekeeping = Some(now + HOUSEKEEPING);
+        machine.timers.probe = Some(now + machine.settings.timing.probe_period);
+        machine
+    }
+
+    /// Members known from disk count as down until somebody vouches for them.
+    fn restore(&mut self, now: Duration, records: &[Record]) {
+        self.table.apply(now, &self.me.clone());
+        self.ring.insert(&self.me.node);
+        if self.me.standing == Standing::Left {
+            return;
+        }
+        if self.id.is_none() && !self.settings.automatic {
+            let id = self.fresh_id();
+            self.adopt(now, id);
+        }
+        for record in records.iter().filter(|record| record.node != self.me.node) {
+            let record = match record.standing {
+                Standing::Member(_) => record.with(
+                    Standing::Member(Health::Unknown),
+                    Reason::Unseen,
+                    &self.me.node.clone(),
+                ),
+                _ => record.clone(),
+            };
+            self.table.apply(now, &record);
+            if record.is_member() {
+                self.links.plan(&record.node, now);
+            }
+        }
+        if let Some(id) = self.id {
+            self.joined_at = Some(now);
+            self.effects.push_back(Effect::Note(Note::Joined(id)));
+        }
+        self.refresh_neighbours();
+    }
+
+    /// The next thing to do; `None`: nothing until the next input.
+    pub fn poll_effect(&mut self) -> Option<Effect> {
+        self.effects.pop_front()
+    }
+
+    /// When [`Membership::handle_timeout`] wants to be called next.
+    pub fn next_deadline(&mut self) -> Option<Duration> {
+        let timers = self.timers;
+        let wake = [
+            timers.probe,
+            timers.gossip,
+            timers.settle,
+            timers.repair,
+            timers.housekeeping,
+            self.links.next_due(),
+            self.detector.next_deadline(),
+        ]
+        .into_iter()
+        .flatten()
+        .min();
+        self.timers.wake = wake;
+        wake
+    }
+
+    /// Time has come to [`Membership::next_deadline`], or beyond.
+    pub fn handle_timeout(&mut self, now: Duration) {
+        self.notice_lag(now);
+        let due = |timer: &mut Option<Duration>| {
+            let is_due = timer.is_some_and(|at| at <= now);
+            if is_due {
+                *timer = None;
+            }
+            is_due
+        };
+        if due(&mut self.timers.housekeeping) {
+            self.timers.housekeeping = Some(now + HOUSEKEEPING);
+            self.housekeeping(now);
+        }
+        self.run_detector(now);
+        if due(&mut self.timers.probe) {
+            self.timers.probe = Some(now + self.settings.timing.probe_period);
+            self.probe_next(now);
+        }
+        if due(&mut self.timers.gossip) {
+            self.gossip(now);
+        }
+        if due(&mut self.timers.settle) {
+            self.tell_view(now);
+        }
+        if due(&mut self.timers.repair) {
+            self.repair(now);
+        }
+        self.dial_due(now);
+    }
+
+    /// Discovery answered: these are the nodes, this one possibly among them.
+    pub fn handle_discovered(&mut self, now: Duration, nodes: &BTreeSet<NodeName>) {
+        self.notice_lag(now);
+        self.answered_at.get_or_insert(now);
+        for gone in self.discovered.difference(nodes).cloned().collect::<Vec<_>>() {
+            self.links.peer(&gone).contact = false;
+            if self.table.member(&gone).is_none() {
+                self.links.forget(&gone);
+            }
+        }
+        self.discovered = nodes.clone();
+        self.discovered.remove(&self.me.node);
+        if self.me.standing == Standing::Left || self.discovery_off {
+            return;
+        }
+        for node in self.discovered.clone() {
+            let peer = self.links.peer(&node);
+            let known = peer.contact;
+            peer.contact = true;
+            if !known && self.wants(&node) {
+                self.links.plan(&node, now);
+            }
+        }
+        self.dial_due(now);
+        self.consider_founding(now);
+    }
+
+    /// Everything here that the disk must know.
+    #[must_use]
+    pub fn durable(&self) -> Durable {
+        Durable {
+            id: self.id,
+            epoch: self.me.epoch,
+            incarnation: self.me.incarnation,
+            left: self.me.standing == Standing::Left,
+            discovery_off: self.discovery_off,
+            records: self
+                .table
+                .entries()
+                .map(|entry| &entry.record)
+                .filter(|record| record.node != self.me.node)
+                .cloned()
+                .collect(),
+        }
+    }
+
+    /// Grows whenever [`Membership::durable`] changes.
+    #[must_use]
+    pub fn durable_version(&self) -> u64 {
+        self.durable_version
+    }
+
+    /// Where this node stands.
+    #[must_use]
+    pub fn state(&self) -> State {
+        match (self.me.standing, self.id) {
+            (Standing::Left, _) => State::Left,
+            (_, Some(_)) if self.conflict.is_none() => State::Joined,
+            _ => State::Forming,
+        }
+    }
+
+    /// The cluster's id.
+    #[must_use]
+    pub fn id(&self) -> Option<ClusterId> {
+        self.id
+    }
+
+    /// What this node says of itself.
+    #[must_use]
+    pub fn me(&self) -> &Record {
+        &self.me
+    }
+
+    /// The records.
+    #[must_use]
+    pub fn table(&self) -> &Table {
+        &self.table
+    }
+
+    /// Hash over what all members should agree on.
+    #[must_use]
+    pub fn view_hash(&self) -> u64 {
+        self.table.view_hash(self.id)
+    }
+
+    /// Who refused us since another live process holds our name.
+    #[must_use]
+    pub fn conflict(&self) -> Option<&str> {
+        self.conflict.as_deref()
+    }
+
+    /// Linked members whose last word on their view differs from ours, by name.
+    pub fn disagreeing(&self) -> impl Iterator<Item = &NodeName> {
+        let own = self.view_hash();
+        self.links
+            .peers
+            .iter()
+            .filter(move |(node, _)| {
+                self.links
+                    .active(node)
+                    .is_some_and(|(_, link)| link.view.is_some_and(|view| view != own))
+            })
+            .map(|(node, _)| node)
+    }
+
+    /// The open link to a member, and its smoothed round trip.
+    #[must_use]
+    pub fn link(&self, node: &NodeName) -> Option<(LinkKey, Option<Duration>)> {
+        self.links.active(node).map(|(key, link)| (key, link.rtt))
+    }
+
+    /// Whether this node wants a link to that one.
+    #[must_use]
+    pub fn wants(&self, node: &NodeName) -> bool {
+        if *node == self.me.node || self.stopping {
+            return false;
+        }
+        let peer = self.links.peers.get(node);
+        if peer.is_some_and(|peer| peer.intent != Intent::Meet) {
+            return true;
+        }
+        if self.me.standing == Standing::Left {
+            return false;
+        }
+        match self.table.member(node) {
+            Some(_) if self.is_full_mesh() => true,
+            Some(record) if record.is_running() => self.neighbours.contains(node),
+            Some(_) => self.ring.guards(&self.me.node, node),
+            None => peer.is_some_and(|peer| peer.contact),
+        }
+    }
+
+    fn is_full_mesh(&self) -> bool {
+        self.table.member_count() <= self.settings.full_mesh_limit
+    }
+
+    fn refresh_neighbours(&mut self) {
+        self.neighbours =
+            if self.is_full_mesh() { BTreeSet::new() } else { self.ring.neighbours(&self.me.node) };
+    }
+
+    fn send(&mut self, link: LinkKey, message: &Message) {
+        self.effects.push_back(Effect::Send(link, message.encode()));
+    }
+
+    fn note(&mut self, note: Note) {
+        self.effects.push_back(Effect::Note(note));
+    }
+
+    fn durable_changed(&mut self) {
+        self.durable_version += 1;
+    }
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,465 @@
+//! Links come and go: who may talk to whom, one link per pair, one process per name.
+
+use std::time::Duration;
+
+use rand::RngExt;
+
+use super::links::{DialFailure, Link, LinkKey, Phase};
+use super::message::{ByeCode, Hello, Intent, Message, PROTOCOL, PROTOCOL_MIN};
+use super::record::{Health, Reason, Standing};
+use super::{Effect, Membership, Note, Refused};
+use crate::node::NodeName;
+
+/// Dials under way at once: a full mesh's worth.
+const MAX_DIALS: usize = 64;
+
+/// A peer that we turn away: the code it is told and the words for both logs.
+struct Verdict(ByeCode, String);
+
+impl Membership {
+    /// The driver opened a link: both ends are authenticated.
+    pub fn handle_link_up(&mut self, now: Duration, key: LinkKey, peer: &NodeName, dialed: bool) {
+        self.notice_lag(now);
+        let state = self.links.peer(peer);
+        let intent = state.intent;
+        if dialed && state.dialing {
+            state.dialing = false;
+            self.links.dialing -= 1;
+        }
+        let link = Link {
+            peer: peer.clone(),
+            dialed,
+            phase: Phase::Silent,
+            intent,
+            up_at: now,
+            heard: now,
+            boot: None,
+            rtt: None,
+            peer_wants: true,
+            view: None,
+        };
+        self.links.links.insert(key, link);
+        let hello = self.hello(peer, intent);
+        self.send(key, &Message::Hello(Box::new(hello)));
+    }
+
+    fn hello(&self, peer: &NodeName, intent: Intent) -> Hello {
+        Hello {
+            protocol_min: PROTOCOL_MIN,
+            protocol: PROTOCOL,
+            cluster: self.settings.cluster.clone(),
+            id: self.id,
+            automatic: self.settings.automatic,
+            intent,
+            me: self.me.clone(),
+            you: self.table.get(peer).cloned(),
+            view: self.view_hash(),
+        }
+    }
+
+    /// The driver says that a link has ended.
+    pub fn handle_link_down(&mut self, now: Duration, key: LinkKey) {
+        self.notice_lag(now);
+        let Some(link) = self.links.links.remove(&key) else { return };
+        let peer = link.peer.clone();
+        let state = self.links.peer(&peer);
+        if state.link == Some(key) {
+            state.link = None;
+            state.failures = 0;
+            if self.wants(&peer) {
+                // Reconnect at once: refused proves a crash, accepted that nothing happened.
+                self.links.plan(&peer, now);
+            }
+        } else if state.due.is_none() && self.links.active(&peer).is_none() {
+            self.redial_later(now, &peer);
+        }
+        self.settle_contest(now, &peer);
+        self.dial_due(now);
+        self.consider_founding(now);
+    }
+
+    /// A dial attempt failed.
+    pub fn handle_dial_failed(&mut self, now: Duration, node: &NodeName, failure: &DialFailure) {
+        self.notice_lag(now);
+        let state = self.links.peer(node);
+        if state.dialing {
+            state.dialing = false;
+            self.links.dialing -= 1;
+        }
+        let state = self.links.peer(node);
+        state.tried = true;
+        let evidence = *failure == DialFailure::Refused && std::mem::take(&mut state.trust_refusal);
+        if evidence && self.links.active(node).is_none() {
+            self.declare_down(now, node, Reason::Refused);
+        }
+        match failure {
+            DialFailure::Refused => self.complain(node, None),
+            DialFailure::Unreachable(text) | DialFailure::Rejected(text) => {
+                let text = format!("cannot connect to {node}: {text}");
+                self.complain(node, Some(text));
+            }
+            DialFailure::Yield => {}
+        }
+        self.fail_requests(node, failure);
+        if *failure == DialFailure::Yield {
+            let wait = self.settings.timing.redial_min * 5;
+            self.links.plan(node, now + wait);
+        } else {
+            self.redial_later(now, node);
+        }
+        self.dial_due(now);
+        self.consider_founding(now);
+    }
+
+    /// Notes a refusal or failure once, until it changes or a link comes up.
+    fn complain(&mut self, node: &NodeName, text: Option<String>) {
+        let state = self.links.peer(node);
+        if text.is_some() && state.complaint != text {
+            state.complaint.clone_from(&text);
+            if let Some(text) = text {
+                self.note(Note::TheyRefused(node.clone(), text));
+            }
+        }
+    }
+
+    fn redial_later(&mut self, now: Duration, node: &NodeName) {
+        if !self.wants(node) {
+            self.links.forget(node);
+            return;
+        }
+        let delay = self.backoff(node);
+        self.links.plan(node, now + delay);
+    }
+
+    /// Exponential backoff with full jitter in its upper half.
+    fn backoff(&mut self, node: &NodeName) -> Duration {
+        let timing = self.settings.timing;
+        let state = self.links.peer(node);
+        let exponent = state.failures.min(16);
+        state.failures += 1;
+        let delay = (timing.redial_min * (1 << exponent)).min(timing.redial_max);
+        delay.mul_f64(self.rng.random_range(0.5..1.0))
+    }
+
+    /// Dials whoever is due and still wanted.
+    pub(super) fn dial_due(&mut self, now: Duration) {
+        while self.links.dialing < MAX_DIALS
+            && let Some(node) = self.links.pop_due(now)
+        {
+            let wanted = self.wants(&node) && self.links.active(&node).is_none();
+            if wanted && self.greeting(now, &node) {
+                self.links.plan(&node, now + self.settings.timing.redial_min * 5);
+                continue;
+            }
+            let state = self.links.peer(&node);
+            if wanted && !state.dialing {
+                state.dialing = true;
+                self.links.dialing += 1;
+                self.effects.push_back(Effect::Dial(node));
+            } else if !wanted && self.table.member(&node).is_none() {
+                self.links.forget(&node);
+            }
+        }
+        if self.links.dialing >= MAX_DIALS
+            && let Some(at) = self.links.next_due()
+            && at <= now
+            && let Some(node) = self.links.pop_due(now)
+        {
+            // Wait for a free place without spinning.
+            self.links.plan(&node, now + self.settings.timing.redial_min);
+        }
+    }
+
+    /// Whether a link to a node is open and its hello may still come.
+    fn greeting(&self, now: Duration, node: &NodeName) -> bool {
+        self.links.links.values().any(|link| {
+            link.peer == *node
+                && match link.phase {
+                    Phase::Silent => {
+                        now.saturating_sub(link.up_at) < self.settings.timing.hello_timeout
+                    }
+                    Phase::Contested(_) => true,
+                    Phase::Active | Phase::Closing => false,
+                }
+        })
+    }
+
+    /// A hello came.
+    pub(super) fn handle_hello(&mut self, now: Duration, key: LinkKey, hello: Hello) {
+        let Some(link) = self.links.links.get(&key) else { return };
+        if !matches!(link.phase, Phase::Silent) {
+            return;
+        }
+        if hello.me.node != link.peer || hello.me.by != link.peer {
+            let text = format!("{} speaks for {}", link.peer, hello.me.node);
+            return self.turn_away(now, key, Verdict(ByeCode::Refused, text));
+        }
+        if let Err(verdict) = self.judge(key, &hello) {
+            return self.turn_away(now, key, verdict);
+        }
+        let older = self.links.active(&hello.me.node).map(|(older, link)| (older, link.boot));
+        match older {
+            Some((older, boot)) if boot == Some(hello.me.boot) => {
+                self.keep_one(now, older, key, hello);
+            }
+            Some((older, _)) => {
+                // Another process under a name that is taken: ask the holder whether it
+                // lives, and let the newcomer wait for the answer.
+                if let Some(link) = self.links.links.get_mut(&key) {
+                    link.phase = Phase::Contested(Box::new(hello));
+                }
+                self.challenge(now, older, key);
+            }
+            None => self.accept(now, key, hello),
+        }
+    }
+
+    /// Two links to one process: both ends keep the one that the greater name dialled,
+    /// and of two that one end dialled the newer.
+    fn keep_one(&mut self, now: Duration, older: LinkKey, newer: LinkKey, hello: Hello) {
+        let by_greater = |link: &Link| link.dialed == (self.me.node > link.peer);
+        let keeps_older = match (self.links.links.get(&older), self.links.links.get(&newer)) {
+            (Some(a), Some(b)) => by_greater(a) && !by_greater(b),
+            _ => false,
+        };
+        let text = "another link to this node is kept".to_owned();
+        if keeps_older {
+            self.bye(newer, ByeCode::Duplicate, text);
+        } else {
+            self.links.peer(&hello.me.node).link = None;
+            self.bye(older, ByeCode::Duplicate, text);
+            self.accept(now, newer, hello);
+        }
+    }
+
+    /// Whether a peer may talk to us, by what both sides say of themselves.
+    fn judge(&self, key: LinkKey, hello: &Hello) -> Result<(), Verdict> {
+        let peer = &hello.me.node;
+        let mine = self.links.links.get(&key).map_or(Intent::Meet, |link| link.intent);
+        let asked = mine != Intent::Meet || hello.intent != Intent::Meet;
+        if hello.protocol < PROTOCOL_MIN || hello.protocol_min > PROTOCOL {
+            let text = format!(
+                "{peer} speaks protocol versions {} to {}, this node {PROTOCOL_MIN} to {PROTOCOL}",
+                hello.protocol_min, hello.protocol
+            );
+            return Err(Verdict(ByeCode::Version, text));
+        }
+        if hello.cluster != self.settings.cluster {
+            let text = format!(
+                "{peer} has cluster.name {:?}, this node {:?}",
+                hello.cluster, self.settings.cluster
+            );
+            return Err(Verdict(ByeCode::ClusterName, text));
+        }
+        if self.me.standing == Standing::Left
+            && mine != Intent::Join
+            && hello.intent != Intent::Invite
+        {
+            let text = format!("{} has left the cluster", self.me.node);
+            return Err(Verdict(ByeCode::Left, text));
+        }
+        if hello.me.standing == Standing::Left
+            && hello.intent != Intent::Join
+            && mine != Intent::Invite
+        {
+            return Err(Verdict(ByeCode::Left, format!("{peer} has left the cluster")));
+        }
+        self.judge_id(mine, hello)?;
+        let cut_off = self.table.get(peer).is_some_and(|record| {
+            record.health() == Some(Health::Down)
+                && record.boot == hello.me.boot
+                && record.reason() != Reason::Stopped
+        });
+        if cut_off && !self.settings.autoheal && !asked {
+            let text = format!(
+                "{peer} was cut off and cluster.autoheal is false: run `muster cluster join` on \
+                 the side that is to rejoin"
+            );
+            return Err(Verdict(ByeCode::AutohealOff, text));
+        }
+        Ok(())
+    }
+
+    fn judge_id(&self, mine: Intent, hello: &Hello) -> Result<(), Verdict> {
+        let (Some(own), Some(theirs)) = (self.id, hello.id) else { return Ok(()) };
+        let merge = self.settings.automatic && hello.automatic;
+        if own == theirs || merge || mine != Intent::Meet || hello.intent == Intent::Join {
+            return Ok(());
+        }
+        let peer = &hello.me.node;
+        if hello.intent == Intent::Invite {
+            if self.table.member_count() <= 1 {
+                return Ok(());
+            }
+            let text = format!(
+                "{} is in a cluster of {} members already; run `muster cluster join --force` there",
+                self.me.node,
+                self.table.member_count()
+            );
+            return Err(Verdict(ByeCode::Refused, text));
+        }
+        let text = format!("{peer} belongs to cluster {theirs}, this node to cluster {own}");
+        Err(Verdict(ByeCode::ClusterId, text))
+    }
+
+    /// The peer is a fellow: the link is the link, and what it says of itself counts.
+    fn accept(&mut self, now: Duration, key: LinkKey, hello: Hello) {
+        let peer = hello.me.node.clone();
+        let Some(link) = self.links.links.get_mut(&key) else { return };
+        link.phase = Phase::Active;
+        link.boot = Some(hello.me.boot);
+        link.view = Some(hello.view);
+        if link.dialed {
+            link.sample_rtt(now.saturating_sub(link.up_at));
+        }
+        let (mine, theirs) = (link.intent, hello.intent);
+        let state = self.links.peer(&peer);
+        state.link = Some(key);
+        state.tried = true;
+        state.failures = 0;
+        state.trust_refusal = true;
+        state.complaint = None;
+        state.intent = Intent::Meet;
+        self.links.unplan(&peer);
+        if self.conflict.take().is_some() {
+            self.note(Note::Conflict(None));
+        }
+        self.agree_on_id(now, key, mine, &hello);
+        if let Some(said) = hello.you {
+            self.learn(now, said);
+        }
+        if self.me.standing == Standing::Left || !self.is_open(key) {
+            return;
+        }
+        if hello.me.is_member() {
+            self.learn(now, hello.me);
+        }
+        if theirs == Intent::Meet {
+            self.tell_doubts(key, &peer);
+        }
+        self.grant_requests(now, &peer);
+        if hello.view != self.view_hash() {
+            self.sync_with(key);
+        }
+        self.consider_founding(now);
+    }
+
+    pub(super) fn is_open(&self, key: LinkKey) -> bool {
+        self.links.links.get(&key).is_some_and(Link::is_active)
+    }
+
+    /// Asks the holder of a contested name for a sign of life.
+    fn challenge(&mut self, now: Duration, holder: LinkKey, newcomer: LinkKey) {
+        let deadline = now + self.settings.timing.challenge_timeout;
+        let seq = self.detector.challenge(holder, newcomer, deadline);
+        let ping = self.ping(seq, holder);
+        self.send(holder, &ping);
+    }
+
+    /// The holder of a contested name answered: the newcomer is refused.
+    pub(super) fn refuse_newcomer(&mut self, now: Duration, newcomer: LinkKey) {
+        let Some(link) = self.links.links.get(&newcomer) else { return };
+        let peer = link.peer.clone();
+        let holder = self.table.get(&peer).map_or(String::new(), |r| r.boot.to_string());
+        let text = format!(
+            "the node name {peer} is held by another live process (boot {holder}); give this node \
+             another node.name or stop the other process"
+        );
+        self.turn_away(now, newcomer, Verdict(ByeCode::NameConflict, text));
+    }
+
+    /// The holder of a contested name is gone: the newcomer is the node now.
+    pub(super) fn admit_newcomer(&mut self, now: Duration, newcomer: LinkKey) {
+        let Some(link) = self.links.links.get_mut(&newcomer) else { return };
+        let Phase::Contested(hello) = std::mem::replace(&mut link.phase, Phase::Silent) else {
+            return;
+        };
+        let peer = link.peer.clone();
+        if let Some((older, _)) = self.links.active(&peer) {
+            self.links.peer(&peer).link = None;
+            self.bye(older, ByeCode::Duplicate, "replaced by a new process".to_owned());
+        }
+        self.accept(now, newcomer, *hello);
+    }
+
+    /// The link of a contested name's holder may just have ended.
+    fn settle_contest(&mut self, now: Duration, peer: &NodeName) {
+        if self.links.active(peer).is_some() {
+            return;
+        }
+        let waiting = self
+            .links
+            .links
+            .iter()
+            .find(|(_, link)| link.peer == *peer && matches!(link.phase, Phase::Contested(_)))
+            .map(|(key, _)| *key);
+        if let Some(newcomer) = waiting {
+            self.detector.end_challenge(newcomer);
+            self.admit_newcomer(now, newcomer);
+        }
+    }
+
+    fn turn_away(&mut self, now: Duration, key: LinkKey, verdict: Verdict) {
+        let Verdict(code, text) = verdict;
+        let Some(link) = self.links.links.get(&key) else { return };
+        let peer = link.peer.clone();
+        self.reject(now, &peer, &text);
+        if self.links.peer(&peer).complaint.as_ref() != Some(&text) {
+            self.links.peer(&peer).complaint = Some(text.clone());
+            self.note(Note::WeRefused(peer, text.clone()));
+        }
+        self.bye(key, code, text);
+    }
+
+    /// A peer closes the link with a reason.
+    pub(super) fn handle_bye(
+        &mut self,
+        now: Duration,
+        key: LinkKey,
+        code: Option<ByeCode>,
+        text: &str,
+    ) {
+        let Some(link) = self.links.links.get_mut(&key) else { return };
+        let peer = link.peer.clone();
+        let was_active = link.is_active();
+        match code {
+            Some(ByeCode::Stopping | ByeCode::Idle | ByeCode::Duplicate) => return,
+            _ => link.phase = Phase::Closing,
+        }
+        if code == Some(ByeCode::NameConflict) {
+            self.yield_name(text);
+        }
+        self.reject(now, &peer, text);
+        self.complain(&peer, Some(text.to_owned()));
+        if was_active && code == Some(ByeCode::Removed) {
+            // What it says is on its way as a record too; nothing to add.
+            self.links.peer(&peer).link = None;
+        }
+    }
+
+    /// A peer will not talk to us, or we not to it: requests fail, and we wait long.
+    fn reject(&mut self, now: Duration, peer: &NodeName, text: &str) {
+        self.links.peer(peer).tried = true;
+        self.refuse_requests(peer, &Refused::Conflict(text.to_owned()));
+        let long = self.settings.timing.redial_refused.mul_f64(self.rng.random_range(0.7..1.3));
+        if self.wants(peer) {
+            self.links.plan(peer, now + long);
+        } else {
+            self.links.unplan(peer);
+        }
+    }
+
+    /// Says why and closes. The link is no longer the peer's link.
+    pub(super) fn bye(&mut self, key: LinkKey, code: ByeCode, text: String) {
+        let Some(link) = self.links.links.get_mut(&key) else { return };
+        link.phase = Phase::Closing;
+        let peer = link.peer.clone();
+        if self.links.peer(&peer).link == Some(key) {
+            self.links.peer(&peer).link = None;
+        }
+        let mut cut = text.clone();
+        cut.truncate(cut.floor_char_boundary(500));
+        self.send(key, &Message::Bye { code: Some(code), text: cut });
+        self.effects.push_back(Effect::Close(key, text));
+    }
+}

@@ -1,0 +1,405 @@
+//! Statements are heard, weighed and applied; those about this node are answered.
+
+use std::time::Duration;
+
+use rand::RngExt;
+
+use super::links::LinkKey;
+use super::message::{ByeCode, Hello, Intent, Message};
+use super::record::{Epoch, Health, Reason, Record, Standing};
+use super::table::Applied;
+use super::{Effect, Membership, News, Note};
+use crate::node::{ClusterId, NodeName};
+
+/// A link that brought anything within this is better evidence than hearsay.
+const FRESH: Duration = Duration::from_millis(1500);
+
+impl Membership {
+    /// Hears a statement about any node.
+    pub(super) fn learn(&mut self, now: Duration, record: Record) {
+        if record.node == self.me.node {
+            return self.hear_of_self(now, &record);
+        }
+        if self.me.standing == Standing::Left {
+            return;
+        }
+        let record = self.weigh(now, record);
+        match self.table.apply(now, &record) {
+            Applied::New(before) => self.changed(now, before.as_ref(), &record),
+            Applied::Known => self.confirmed(now, &record),
+            Applied::Stale | Applied::Full => {}
+        }
+    }
+
+    /// Hearsay that a member is down, while our link to it works, is a suspicion for it
+    /// to answer.
+    fn weigh(&self, now: Duration, record: Record) -> Record {
+        let hearsay = record.health() == Some(Health::Down) && record.by != record.node;
+        let contradicted = self.links.active(&record.node).is_some_and(|(_, link)| {
+            link.boot == Some(record.boot) && now.saturating_sub(link.heard) < FRESH
+        });
+        if hearsay && contradicted {
+            Record { standing: Standing::Member(Health::Suspect), ..record }
+        } else {
+            record
+        }
+    }
+
+    /// Everything that follows from a record that is new to the table.
+    pub(super) fn changed(&mut self, now: Duration, before: Option<&Record>, record: &Record) {
+        let node = record.node.clone();
+        self.report(before, record);
+        let durable = |r: &Record| (r.standing.health().is_some(), r.epoch, r.incarnation, r.boot);
+        if before.map(durable) != Some(durable(record)) {
+            self.durable_changed();
+        }
+        self.rumours.push(record);
+        self.gossip_soon(now);
+        self.view_changed(now);
+        if record.is_running() {
+            self.ring.insert(&node);
+        } else {
+            self.ring.remove(&node);
+        }
+        self.refresh_neighbours();
+        self.detector.forget(&node);
+        match record.standing {
+            Standing::Member(Health::Suspect) => self.suspected(now, record),
+            Standing::Member(Health::Up) => self.risen(now, before, &node),
+            Standing::Member(Health::Down) => self.fallen(now, record),
+            Standing::Member(Health::Unknown) => self.links.plan(&node, now),
+            _ => self.gone(record),
+        }
+    }
+
+    fn report(&mut self, before: Option<&Record>, record: &Record) {
+        let from = before.and_then(Record::health).map(shown);
+        let to = record.health().map(shown);
+        let reborn = before.is_some_and(|old| old.boot != record.boot);
+        if from == to && !(reborn && to == Some(Health::Up)) {
+            return;
+        }
+        let standing = to.map_or(record.standing, Standing::Member);
+        let reason = if from == to { Reason::Restarted } else { record.reason() };
+        self.effects.push_back(Effect::Event(News {
+            node: record.node.clone(),
+            from,
+            to: standing,
+            incarnation: record.incarnation,
+            reason,
+            by: record.by.clone(),
+        }));
+    }
+
+    fn risen(&mut self, now: Duration, before: Option<&Record>, node: &NodeName) {
+        let was_running = before.is_some_and(Record::is_running);
+        if !was_running && self.links.active(node).is_none() && self.wants(node) {
+            self.links.peer(node).failures = 0;
+            self.links.plan(node, now);
+        }
+        self.grant_requests(now, node);
+    }
+
+    fn fallen(&mut self, now: Duration, record: &Record) {
+        let node = &record.node;
+        if record.by != *node
+            && let Some((key, link)) = self.links.active(node)
+            && link.boot == Some(record.boot)
+        {
+            // A link to a silent process is no link; a fresh one will tell more.
+            self.links.peer(node).link = None;
+            self.bye(key, ByeCode::Refused, format!("{node} is down: {}", record.reason().text()));
+        }
+        if self.wants(node) && self.links.peer(node).due.is_none() {
+            let delay = self.settings.timing.redial_min.mul_f64(self.rng.random_range(0.5..1.5));
+            self.links.plan(node, now + delay);
+        }
+    }
+
+    /// A member left or was removed: tell it if we can, and let go of it.
+    fn gone(&mut self, record: &Record) {
+        let node = &record.node;
+        if let Some((key, _)) = self.links.active(node) {
+            let news = vec![record.clone()];
+            self.send(key, &Message::Gossip { id: self.id, news });
+            self.bye(key, ByeCode::Removed, format!("{node}: {}", record.reason().text()));
+        }
+        if self.wants(node) {
+            // Discovery still names it: look in now and then.
+            let at = self.settings.timing.redial_refused;
+            if let Some(now) = self.timers.wake {
+                self.links.plan(node, now + at);
+            }
+        } else {
+            self.links.forget(node);
+        }
+    }
+
+    /// Marks a member down on our own evidence.
+    pub(super) fn declare_down(&mut self, now: Duration, node: &NodeName, reason: Reason) {
+        let Some(record) = self.table.member(node) else { return };
+        if record.is_running() {
+            let record = record.with(Standing::Member(Health::Down), reason, &self.me.node);
+            if let Applied::New(before) = self.table.apply(now, &record) {
+                self.changed(now, before.as_ref(), &record);
+            }
+        }
+    }
+
+    /// A statement about this node. What is better than what we say must be answered.
+    fn hear_of_self(&mut self, now: Duration, record: &Record) {
+        if self.stopping || !record.supersedes(&self.me) {
+            return;
+        }
+        match record.standing {
+            Standing::Member(health) => {
+                if self.me.standing == Standing::Left {
+                    // Said before we left, in an epoch we had lost with our disk.
+                    self.me.epoch = Epoch(record.epoch.0);
+                    self.set_me(now);
+                } else if record.boot == self.me.boot {
+                    if health == Health::Suspect || health == Health::Down {
+                        self.detector.ill();
+                    }
+                    self.answer(now, record, Reason::Refuted);
+                } else {
+                    self.hear_of_rival(now, record);
+                }
+            }
+            _ if self.me.standing == Standing::Left => {
+                self.me.epoch = record.epoch;
+                self.set_me(now);
+            }
+            Standing::ForceLeft if record.boot == self.me.boot => {
+                self.me.epoch = record.epoch;
+                self.become_left(now, Reason::ForceLeft);
+            }
+            standing if self.settings.automatic || standing == Standing::Autocleaned => {
+                self.rejoin(now, record.epoch);
+            }
+            _ => {
+                self.me.epoch = record.epoch;
+                self.become_left(now, record.reason());
+            }
+        }
+    }
+
+    /// Says of ourselves what beats `record`.
+    fn answer(&mut self, now: Duration, record: &Record, reason: Reason) {
+        self.me.epoch = self.me.epoch.max(record.epoch);
+        self.me.incarnation = self.me.incarnation.max(record.incarnation).next();
+        self.me.reason = Some(reason);
+        self.set_me(now);
+        self.announce(now);
+    }
+
+    /// Another process life under our name. Its last words are answered once; if it
+    /// answers back it lives, and the newcomer of the two gives way.
+    fn hear_of_rival(&mut self, now: Duration, record: &Record) {
+        let answered = self.rivals.get(&record.boot).copied();
+        let lives = answered.is_some_and(|ours| record.incarnation > ours);
+        let established = self
+            .joined_at
+            .is_some_and(|at| now.saturating_sub(at) >= self.settings.timing.established);
+        if lives
+            && (!established
+                || (record.boot > self.me.boot
+                    && answered.is_some_and(|ours| record.incarnation.0 > ours.0 + 4)))
+        {
+            let text = format!(
+                "another live process (boot {}) uses the node name {}",
+                record.boot, self.me.node
+            );
+            self.yield_name(&text);
+            self.detach(ByeCode::NameConflict, &text);
+            return;
+        }
+        self.answer(now, record, Reason::Restarted);
+        self.rivals.insert(record.boot, self.me.incarnation);
+    }
+
+    /// Gives way to the process that holds our name.
+    pub(super) fn yield_name(&mut self, text: &str) {
+        if self.conflict.as_deref() != Some(text) {
+            self.conflict = Some(text.to_owned());
+            self.note(Note::Conflict(Some(text.to_owned())));
+        }
+    }
+
+    /// Closes every link.
+    pub(super) fn detach(&mut self, code: ByeCode, text: &str) {
+        let open: Vec<LinkKey> = self.links.all_active().map(|(key, _)| key).collect();
+        for key in open {
+            self.bye(key, code, text.to_owned());
+        }
+    }
+
+    /// Puts what we say of ourselves into the table.
+    pub(super) fn set_me(&mut self, now: Duration) {
+        let me = self.me.clone();
+        self.table.apply(now, &me);
+        self.durable_changed();
+        self.view_changed(now);
+    }
+
+    /// Tells every linked member at once, and the rest by gossip, what we say of ourselves.
+    pub(super) fn announce(&mut self, now: Duration) {
+        let me = self.me.clone();
+        self.tell_all(&me);
+        self.rumours.push(&me);
+        self.gossip_soon(now);
+    }
+
+    /// Sends a statement over every link.
+    pub(super) fn tell_all(&mut self, record: &Record) {
+        let frame = Message::Gossip { id: self.id, news: vec![record.clone()] }.encode();
+        let open: Vec<LinkKey> = self.links.all_active().map(|(key, _)| key).collect();
+        for key in open {
+            self.effects.push_back(Effect::Send(key, frame.clone()));
+        }
+    }
+
+    /// Joins (again) in an epoch above the one that ended.
+    pub(super) fn rejoin(&mut self, now: Duration, ended: Epoch) {
+        self.me.epoch = Epoch(self.me.epoch.max(ended).0 + 1);
+        self.me.incarnation = self.me.incarnation.next();
+        self.me.standing = Standing::Member(Health::Up);
+        self.me.reason = Some(Reason::Announced);
+        self.me.by = self.me.node.clone();
+        self.ring.insert(&self.me.node.clone());
+        self.set_me(now);
+        self.announce(now);
+    }
+
+    /// Settles which cluster both belong to from now on.
+    pub(super) fn agree_on_id(&mut self, now: Duration, key: LinkKey, mine: Intent, hello: &Hello) {
+        let we_move = match (mine, hello.intent) {
+            (Intent::Join, Intent::Join) | (Intent::Invite, Intent::Invite) => hello.id < self.id,
+            (Intent::Join, _) | (_, Intent::Invite) => true,
+            _ => false,
+        };
+        let they_move = !we_move && (hello.intent == Intent::Join || mine == Intent::Invite);
+        if let Some(theirs) = hello.id {
+            let merge = self.settings.automatic && hello.automatic && !they_move;
+            match self.id {
+                None => self.adopt(now, theirs),
+                Some(own) if own == theirs => {}
+                Some(_) if we_move => self.move_to(now, key, theirs),
+                Some(own) if merge && theirs < own => self.adopt(now, theirs),
+                Some(_) => {}
+            }
+        }
+        if we_move && self.me.standing == Standing::Left {
+            let ended = self.me.epoch;
+            self.discovery_off = false;
+            self.rejoin(now, ended);
+            self.effects.push_back(Effect::Discovery(true));
+        }
+    }
+
+    /// An id told over a link: automatic clusters that meet take the smaller one.
+    pub(super) fn hear_id(&mut self, now: Duration, id: Option<ClusterId>) {
+        let Some(theirs) = id else { return };
+        if self.me.standing == Standing::Left {
+            return;
+        }
+        if self.id.is_none() || (self.settings.automatic && self.id.is_some_and(|own| theirs < own))
+        {
+            self.adopt(now, theirs);
+        }
+    }
+
+    /// Takes an id and tells the neighbours.
+    pub(super) fn adopt(&mut self, now: Duration, id: ClusterId) {
+        if self.id == Some(id) {
+            return;
+        }
+        self.id = Some(id);
+        self.joined_at.get_or_insert(now);
+        self.durable_changed();
+        self.view_changed(now);
+        self.note(Note::Joined(id));
+        self.tell_view(now);
+    }
+
+    /// Leaves the cluster this node was in for that of a peer, on an operator's word.
+    fn move_to(&mut self, now: Duration, key: LinkKey, id: ClusterId) {
+        let ended = self.me.epoch;
+        let left = self.me.with(Standing::Left, Reason::Left, &self.me.node);
+        self.tell_others(key, &left);
+        let others: Vec<LinkKey> =
+            self.links.all_active().map(|(other, _)| other).filter(|other| *other != key).collect();
+        for other in others {
+            self.bye(other, ByeCode::Left, format!("{} joined another cluster", self.me.node));
+        }
+        self.forget_everybody();
+        self.id = None;
+        self.adopt(now, id);
+        self.rejoin(now, ended);
+    }
+
+    fn tell_others(&mut self, key: LinkKey, record: &Record) {
+        let message = Message::Gossip { id: self.id, news: vec![record.clone()] };
+        let others: Vec<LinkKey> =
+            self.links.all_active().map(|(other, _)| other).filter(|other| *other != key).collect();
+        for other in others {
+            self.send(other, &message);
+        }
+    }
+
+    /// Drops every record but our own.
+    pub(super) fn forget_everybody(&mut self) {
+        let gone: Vec<Record> =
+            self.table.members().filter(|r| r.node != self.me.node).cloned().collect();
+        for record in &gone {
+            let left = record.with(Standing::Left, Reason::Left, &self.me.node);
+            self.report(Some(record), &left);
+            if !self.links.peers.get(&record.node).is_some_and(|peer| peer.contact) {
+                self.links.forget(&record.node);
+            }
+        }
+        self.table.clear();
+        self.ring.clear();
+        self.ring.insert(&self.me.node);
+        self.rumours.clear();
+        self.detector.clear();
+        self.refresh_neighbours();
+        self.durable_changed();
+    }
+
+    /// A cluster is founded when everybody whom discovery named was tried, or the grace
+    /// is over, and nobody linked is the one to do it.
+    pub(super) fn consider_founding(&mut self, now: Duration) {
+        if self.id.is_some() || self.me.standing == Standing::Left || self.conflict.is_some() {
+            return;
+        }
+        let Some(answered) = self.answered_at else { return };
+        let grace_over = now.saturating_sub(answered) >= self.settings.timing.founding_grace;
+        let mut tried = true;
+        let mut alone = true;
+        for (node, peer) in &self.links.peers {
+            if peer.link.is_some() {
+                alone = false;
+                if *node < self.me.node && !grace_over {
+                    return;
+                }
+            }
+            tried &= !peer.contact || peer.tried || peer.link.is_some();
+        }
+        let nobody_named = self.discovered.is_empty();
+        if grace_over || (tried && !alone) || nobody_named {
+            let id = self.fresh_id();
+            self.adopt(now, id);
+        }
+    }
+
+    /// A random id for a new cluster.
+    pub(super) fn fresh_id(&mut self) -> ClusterId {
+        ClusterId(self.rng.random())
+    }
+}
+
+/// What operators see: a member known from disk only counts as down.
+fn shown(health: Health) -> Health {
+    if health == Health::Unknown { Health::Down } else { health }
+}

@@ -1,0 +1,326 @@
+//! What operators ask for, and what time brings: join, leave, force-leave, invite,
+//! autoclean, stop.
+
+use std::time::Duration;
+
+use super::links::{DialFailure, LinkKey, Phase};
+use super::message::{ByeCode, Intent};
+use super::record::{Health, Reason, Record, Standing};
+use super::request::{Action, Refused};
+use super::table::Applied;
+use super::{Effect, Membership, Note, RequestId, State};
+use crate::node::NodeName;
+
+/// Requests that wait for another node, at once.
+const MAX_PENDING: usize = 16;
+
+/// A request that waits for another node.
+#[derive(Clone, Debug)]
+pub(super) struct Pending {
+    node: NodeName,
+    intent: Intent,
+    deadline: Duration,
+}
+
+impl Membership {
+    /// An operator asks for something; answered with [`Effect::Reply`].
+    pub fn handle_request(&mut self, now: Duration, request: RequestId, action: Action) {
+        self.notice_lag(now);
+        let done = match action {
+            Action::Join { node, force } => self.join(now, request, node, force),
+            Action::Invite { node } => self.invite(now, request, node),
+            Action::Leave => self.leave(now).map(|()| true),
+            Action::ForceLeave { node, force } => {
+                self.force_leave(now, &node, force).map(|()| true)
+            }
+            Action::SetDiscovery { enabled } => {
+                self.set_discovery(now, enabled);
+                Ok(true)
+            }
+        };
+        match done {
+            Ok(false) => {}
+            Ok(true) => self.effects.push_back(Effect::Reply(request, Ok(()))),
+            Err(refused) => self.effects.push_back(Effect::Reply(request, Err(refused))),
+        }
+        self.dial_due(now);
+    }
+
+    /// `Ok(true)`: done already; `Ok(false)`: under way.
+    fn join(
+        &mut self,
+        now: Duration,
+        request: RequestId,
+        node: NodeName,
+        force: bool,
+    ) -> Result<bool, Refused> {
+        if node == self.me.node {
+            return Err(Refused::BadRequest(format!("{node} cannot join itself")));
+        }
+        let member = self.table.member(&node).cloned();
+        if member.as_ref().is_some_and(Record::is_running) && self.links.active(&node).is_some() {
+            return Ok(true);
+        }
+        let others = self.table.member_count().saturating_sub(1);
+        if others > 0 && member.is_none() && !force && self.state() != State::Left {
+            return Err(Refused::Conflict(format!(
+                "{} is in a cluster of {} members; joining {node} would take it out of there. Run \
+                 the join on the node that is to move, or force it",
+                self.me.node,
+                others + 1
+            )));
+        }
+        self.seek(now, request, node, Intent::Join)
+    }
+
+    fn invite(
+        &mut self,
+        now: Duration,
+        request: RequestId,
+        node: NodeName,
+    ) -> Result<bool, Refused> {
+        if node == self.me.node {
+            return Err(Refused::BadRequest(format!("{node} cannot invite itself")));
+        }
+        if self.state() == State::Left {
+            return Err(Refused::Conflict(format!("{} has left its cluster", self.me.node)));
+        }
+        if self.table.member(&node).is_some_and(Record::is_running) {
+            return Ok(true);
+        }
+        self.seek(now, request, node, Intent::Invite)
+    }
+
+    /// Dials a node on an operator's word.
+    fn seek(
+        &mut self,
+        now: Duration,
+        request: RequestId,
+        node: NodeName,
+        intent: Intent,
+    ) -> Result<bool, Refused> {
+        if self.pending.len() >= MAX_PENDING {
+            return Err(Refused::Conflict("too many requests are under way".to_owned()));
+        }
+        let deadline = now + self.settings.timing.request_timeout;
+        self.pending.insert(request, Pending { node: node.clone(), intent, deadline });
+        // A link without a hello, or one that refused us, was opened with another intent.
+        let stale: Vec<LinkKey> = self
+            .links
+            .links
+            .iter()
+            .filter(|(_, link)| link.peer == node && !matches!(link.phase, Phase::Closing))
+            .map(|(key, _)| *key)
+            .collect();
+        for key in stale {
+            self.bye(key, ByeCode::Duplicate, "a new link with another intent follows".to_owned());
+        }
+        let peer = self.links.peer(&node);
+        peer.intent = intent;
+        peer.failures = 0;
+        self.links.plan(&node, now);
+        Ok(false)
+    }
+
+    /// A node that requests wait for is linked now.
+    pub(super) fn grant_requests(&mut self, _now: Duration, node: &NodeName) {
+        let linked = self.links.active(node).is_some();
+        let member = self.table.member(node).is_some_and(Record::is_running);
+        if !(linked && member && self.state() == State::Joined) {
+            return;
+        }
+        for request in self.requests_for(node) {
+            self.pending.remove(&request);
+            self.effects.push_back(Effect::Reply(request, Ok(())));
+        }
+    }
+
+    /// A node that requests wait for refused.
+    pub(super) fn refuse_requests(&mut self, node: &NodeName, refused: &Refused) {
+        for request in self.requests_for(node) {
+            self.end_request(request, refused.clone());
+        }
+    }
+
+    /// A node that requests wait for could not be dialled: certain failures end them.
+    pub(super) fn fail_requests(&mut self, node: &NodeName, failure: &DialFailure) {
+        let refused = match failure {
+            DialFailure::Refused => {
+                Refused::Unreachable(format!("{node}: nothing listens on its mesh port"))
+            }
+            DialFailure::Unreachable(text) => Refused::Unreachable(format!("{node}: {text}")),
+            DialFailure::Rejected(text) => Refused::Conflict(format!("{node}: {text}")),
+            DialFailure::Yield => return,
+        };
+        self.refuse_requests(node, &refused);
+    }
+
+    fn requests_for(&self, node: &NodeName) -> Vec<RequestId> {
+        self.pending.iter().filter(|(_, p)| p.node == *node).map(|(id, _)| *id).collect()
+    }
+
+    fn end_request(&mut self, request: RequestId, refused: Refused) {
+        let Some(pending) = self.pending.remove(&request) else { return };
+        if self.links.peer(&pending.node).intent == pending.intent {
+            self.links.peer(&pending.node).intent = Intent::Meet;
+        }
+        if !self.wants(&pending.node) {
+            self.links.forget(&pending.node);
+        }
+        self.effects.push_back(Effect::Reply(request, Err(refused)));
+    }
+
+    fn leave(&mut self, now: Duration) -> Result<(), Refused> {
+        if self.me.standing != Standing::Left {
+            self.become_left(now, Reason::Left);
+        }
+        Ok(())
+    }
+
+    /// Out of the cluster, until a join or until discovery is enabled.
+    pub(super) fn become_left(&mut self, now: Duration, reason: Reason) {
+        self.me.standing = Standing::Left;
+        self.me.reason = Some(reason);
+        let me = self.me.clone();
+        self.tell_all(&me);
+        self.detach(ByeCode::Left, &format!("{} left the cluster", me.node));
+        self.forget_everybody();
+        self.ring.clear();
+        for node in self.links.peers.keys().cloned().collect::<Vec<_>>() {
+            self.links.peer(&node).contact = false;
+            self.links.forget(&node);
+        }
+        self.id = None;
+        self.joined_at = None;
+        self.conflict = None;
+        self.set_me(now);
+        self.note(Note::Left(reason));
+        self.effects.push_back(Effect::Discovery(false));
+    }
+
+    fn force_leave(&mut self, now: Duration, node: &NodeName, force: bool) -> Result<(), Refused> {
+        if *node == self.me.node {
+            return Err(Refused::BadRequest(format!("{node} is this node: use leave")));
+        }
+        let Some(record) = self.table.member(node) else {
+            return Err(Refused::NotFound(format!("{node} is no member of this cluster")));
+        };
+        if record.is_running() && !force {
+            return Err(Refused::Conflict(format!(
+                "{node} is alive; let it leave by itself, or force it"
+            )));
+        }
+        let tombstone = record.with(Standing::ForceLeft, Reason::ForceLeft, &self.me.node);
+        self.bury(now, &tombstone);
+        Ok(())
+    }
+
+    fn bury(&mut self, now: Duration, tombstone: &Record) {
+        self.tell_all(tombstone);
+        if let Applied::New(before) = self.table.apply(now, tombstone) {
+            self.changed(now, before.as_ref(), tombstone);
+        }
+    }
+
+    fn set_discovery(&mut self, now: Duration, enabled: bool) {
+        self.discovery_off = !enabled;
+        self.durable_changed();
+        if enabled && self.me.standing == Standing::Left {
+            self.rejoin(now, self.me.epoch);
+            self.answered_at = None;
+            if !self.settings.automatic {
+                let id = self.fresh_id();
+                self.adopt(now, id);
+            }
+        }
+        if enabled {
+            let nodes = std::mem::take(&mut self.discovered);
+            if self.answered_at.is_some() {
+                self.handle_discovered(now, &nodes);
+            }
+        } else {
+            for node in self.links.peers.keys().cloned().collect::<Vec<_>>() {
+                self.links.peer(&node).contact = false;
+                if !self.wants(&node) {
+                    self.links.forget(&node);
+                }
+            }
+        }
+        self.effects.push_back(Effect::Discovery(enabled));
+    }
+
+    /// Once a second: what has no timer of its own.
+    pub(super) fn housekeeping(&mut self, now: Duration) {
+        let late: Vec<RequestId> =
+            self.pending.iter().filter(|(_, p)| p.deadline <= now).map(|(id, _)| *id).collect();
+        for request in late {
+            let node = self.pending.get(&request).map(|p| p.node.to_string()).unwrap_or_default();
+            self.end_request(
+                request,
+                Refused::Unreachable(format!("{node} did not answer in time")),
+            );
+        }
+        self.close_idle(now);
+        self.autoclean(now);
+        self.consider_founding(now);
+    }
+
+    /// Closes links that said no hello to us although we dialled, and links that
+    /// neither side needs.
+    fn close_idle(&mut self, now: Duration) {
+        let timing = self.settings.timing;
+        let mut closing = Vec::new();
+        for (key, link) in &self.links.links {
+            let age = now.saturating_sub(link.up_at);
+            match link.phase {
+                Phase::Silent if link.dialed && age >= timing.hello_timeout => {
+                    let text = format!("{} did not say hello: it is no muster agent", link.peer);
+                    closing.push((*key, ByeCode::Refused, text));
+                }
+                Phase::Active
+                    if !link.peer_wants && !self.wants(&link.peer) && age >= timing.idle_link =>
+                {
+                    closing.push((*key, ByeCode::Idle, "neither side needs the link".to_owned()));
+                }
+                _ => {}
+            }
+        }
+        for (key, code, text) in closing {
+            self.bye(key, code, text);
+        }
+    }
+
+    /// The first core of the majority removes whoever was down too long.
+    fn autoclean(&mut self, now: Duration) {
+        let Some(limit) = self.settings.autoclean else { return };
+        if !self.table.majority() || self.table.first_core_up() != Some(&self.me.node) {
+            return;
+        }
+        let expired: Vec<Record> = self
+            .table
+            .entries()
+            .filter(|entry| entry.record.is_member() && !entry.record.is_running())
+            .filter(|entry| now.saturating_sub(entry.since) >= limit)
+            .map(|entry| entry.record.clone())
+            .collect();
+        for record in expired {
+            let tombstone = record.with(Standing::Autocleaned, Reason::Autocleaned, &self.me.node);
+            self.bury(now, &tombstone);
+        }
+    }
+
+    /// Says goodbye to everybody: peers see this node down at once. The machine is not
+    /// to be used afterwards but for its effects and [`Membership::durable`].
+    pub fn stop(&mut self, now: Duration) {
+        if self.me.standing == Standing::Member(Health::Up) {
+            let down = self.me.with(Standing::Member(Health::Down), Reason::Stopped, &self.me.node);
+            self.tell_all(&down);
+        }
+        self.stopping = true;
+        self.detach(ByeCode::Stopping, &format!("{} stops", self.me.node));
+        for request in self.pending.keys().copied().collect::<Vec<_>>() {
+            self.end_request(request, Refused::Stopping);
+        }
+        self.timers = super::Timers { wake: Some(now), ..super::Timers::default() };
+    }
+}

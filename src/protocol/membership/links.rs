@@ -1,0 +1,170 @@
+//! The core's books on links and on the nodes it dials.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::time::Duration;
+
+use super::message::{Hello, Intent};
+use crate::node::{BootId, NodeName};
+
+/// A link as the driver numbers it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct LinkKey(pub u64);
+
+/// How a dial attempt failed, as evidence.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum DialFailure {
+    /// Nothing listens on the peer's port: no process lives under that name.
+    Refused,
+    /// No answer, no route, no address, no handshake in time: nothing is known.
+    Unreachable(String),
+    /// The peer's own connection to us goes ahead of ours.
+    Yield,
+    /// The peer, or we, found the other wanting: cookie, certificate, flags.
+    Rejected(String),
+}
+
+/// Where a link stands.
+#[derive(Clone, Debug)]
+pub(super) enum Phase {
+    /// No hello has come; a plain Erlang node never sends one.
+    Silent,
+    /// A hello came under a name that an older link holds; the holder is being asked.
+    Contested(Box<Hello>),
+    /// The one link between this node and that member.
+    Active,
+    /// Closed by us; the driver will say when it has ended.
+    Closing,
+}
+
+#[derive(Clone, Debug)]
+pub(super) struct Link {
+    pub peer: NodeName,
+    pub dialed: bool,
+    pub phase: Phase,
+    pub intent: Intent,
+    pub up_at: Duration,
+    pub heard: Duration,
+    /// Known once a hello came.
+    pub boot: Option<BootId>,
+    /// Smoothed round trip (RFC 6298).
+    pub rtt: Option<Duration>,
+    /// The peer's last word on whether it wants this link.
+    pub peer_wants: bool,
+    /// The hash of the peer's view.
+    pub view: Option<u64>,
+}
+
+impl Link {
+    pub(super) fn is_active(&self) -> bool {
+        matches!(self.phase, Phase::Active)
+    }
+
+    pub(super) fn sample_rtt(&mut self, sample: Duration) {
+        self.rtt = Some(match self.rtt {
+            Some(smooth) => (smooth * 7 + sample) / 8,
+            None => sample,
+        });
+    }
+}
+
+/// A node that is dialled, or linked, or both.
+#[derive(Clone, Debug)]
+pub(super) struct Peer {
+    /// Named by discovery or by `cluster.core_nodes`.
+    pub contact: bool,
+    /// An attempt to reach it has ended since it became a contact.
+    pub tried: bool,
+    pub link: Option<LinkKey>,
+    pub dialing: bool,
+    pub due: Option<Duration>,
+    pub failures: u32,
+    /// A refused connection proves that its process ended: true after a link to this
+    /// process life, until that evidence was used once.
+    pub trust_refusal: bool,
+    pub intent: Intent,
+    /// The text of the refusal or failure last logged, so that it is logged once.
+    pub complaint: Option<String>,
+}
+
+impl Default for Peer {
+    fn default() -> Self {
+        Self {
+            contact: false,
+            tried: false,
+            link: None,
+            dialing: false,
+            due: None,
+            failures: 0,
+            trust_refusal: false,
+            intent: Intent::Meet,
+            complaint: None,
+        }
+    }
+}
+
+/// All links, all peers, and when to dial whom.
+#[derive(Clone, Debug, Default)]
+pub(super) struct Links {
+    pub links: BTreeMap<LinkKey, Link>,
+    pub peers: BTreeMap<NodeName, Peer>,
+    queue: BTreeSet<(Duration, NodeName)>,
+    pub dialing: usize,
+}
+
+impl Links {
+    /// The link to a node over which hellos were exchanged.
+    pub(super) fn active(&self, node: &NodeName) -> Option<(LinkKey, &Link)> {
+        let key = self.peers.get(node)?.link?;
+        self.links.get(&key).filter(|link| link.is_active()).map(|link| (key, link))
+    }
+
+    /// Every link over which hellos were exchanged.
+    pub(super) fn all_active(&self) -> impl Iterator<Item = (LinkKey, &Link)> {
+        self.links.iter().filter(|(_, link)| link.is_active()).map(|(key, link)| (*key, link))
+    }
+
+    pub(super) fn peer(&mut self, node: &NodeName) -> &mut Peer {
+        self.peers.entry(node.clone()).or_default()
+    }
+
+    /// Plans a dial, replacing an earlier plan.
+    pub(super) fn plan(&mut self, node: &NodeName, at: Duration) {
+        self.unplan(node);
+        self.peer(node).due = Some(at);
+        self.queue.insert((at, node.clone()));
+    }
+
+    pub(super) fn unplan(&mut self, node: &NodeName) {
+        if let Some(due) = self.peers.get_mut(node).and_then(|peer| peer.due.take()) {
+            self.queue.remove(&(due, node.clone()));
+        }
+    }
+
+    /// The next planned dial.
+    pub(super) fn next_due(&self) -> Option<Duration> {
+        self.queue.first().map(|(at, _)| *at)
+    }
+
+    /// Takes the next planned dial that is due.
+    pub(super) fn pop_due(&mut self, now: Duration) -> Option<NodeName> {
+        let (at, node) = self.queue.first()?.clone();
+        if at > now {
+            return None;
+        }
+        self.queue.pop_first();
+        if let Some(peer) = self.peers.get_mut(&node) {
+            peer.due = None;
+        }
+        Some(node)
+    }
+
+    pub(super) fn forget(&mut self, node: &NodeName) {
+        self.unplan(node);
+        if let Some(peer) = self.peers.get(node)
+            && peer.link.is_none()
+            && !peer.dialing
+        {
+            self.peers.remove(node);
+        }
+    }
+}

@@ -1,0 +1,264 @@
+//! What agents say to each other over a link, as CBOR (RFC 8949).
+//!
+//! Fields are numbered and unknown ones skipped, so a release can add fields and
+//! an older one still reads the rest. A message kind that a release adds is sent
+//! only to peers whose [`Hello`] names a protocol version that has it.
+
+use minicbor::{Decode, Encode};
+
+use super::record::Record;
+use super::wire;
+use crate::node::{ClusterId, NodeName};
+
+/// The protocol version this release speaks.
+pub const PROTOCOL: u16 = 1;
+/// The oldest protocol version this release still understands.
+pub const PROTOCOL_MIN: u16 = 1;
+
+/// Most records in one message; more are split over several.
+pub const MAX_RECORDS: usize = 512;
+
+/// Buckets of the anti-entropy digest.
+pub const BUCKETS: usize = 64;
+
+/// What the sender of a [`Hello`] wants.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Encode, Decode)]
+#[cbor(index_only)]
+pub enum Intent {
+    /// To meet a fellow member, or whoever discovery named.
+    #[n(0)]
+    Meet,
+    /// To join the receiver's cluster, on an operator's word.
+    #[n(1)]
+    Join,
+    /// To have the receiver join the sender's cluster, on an operator's word.
+    #[n(2)]
+    Invite,
+}
+
+/// The first message on a link, in both directions.
+#[derive(Clone, Debug, PartialEq, Eq, Encode, Decode)]
+#[cbor(array)]
+pub struct Hello {
+    /// Oldest protocol version understood.
+    #[n(0)]
+    pub protocol_min: u16,
+    /// Newest protocol version spoken.
+    #[n(1)]
+    pub protocol: u16,
+    /// `cluster.name`.
+    #[n(2)]
+    pub cluster: String,
+    /// The cluster's id; `None` while forming.
+    #[cbor(n(3), with = "wire::id")]
+    pub id: Option<ClusterId>,
+    /// Whether the strategy joins what it discovers.
+    #[n(4)]
+    pub automatic: bool,
+    /// What the sender wants.
+    #[n(5)]
+    pub intent: Intent,
+    /// What the sender says of itself.
+    #[n(6)]
+    pub me: Record,
+    /// What the sender knows of the receiver.
+    #[n(7)]
+    pub you: Option<Record>,
+    /// Hash over the sender's view.
+    #[n(8)]
+    pub view: u64,
+}
+
+/// Why a link is closed.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Encode, Decode)]
+#[cbor(index_only)]
+pub enum ByeCode {
+    /// No protocol version in common.
+    #[n(0)]
+    Version,
+    /// Different `cluster.name`.
+    #[n(1)]
+    ClusterName,
+    /// Different cluster id, and nobody was told to join.
+    #[n(2)]
+    ClusterId,
+    /// The sender left its cluster.
+    #[n(3)]
+    Left,
+    /// Another live process holds the receiver's node name.
+    #[n(4)]
+    NameConflict,
+    /// The sides of a healed partition, with `cluster.autoheal = false`.
+    #[n(5)]
+    AutohealOff,
+    /// The sender stops.
+    #[n(6)]
+    Stopping,
+    /// Neither side needs the link.
+    #[n(7)]
+    Idle,
+    /// Another link between the two is kept.
+    #[n(8)]
+    Duplicate,
+    /// Refused by an operator's rule, in words.
+    #[n(9)]
+    Refused,
+    /// The receiver was removed from the cluster.
+    #[n(10)]
+    Removed,
+}
+
+/// Anything said over a link.
+#[derive(Clone, Debug, PartialEq, Eq, Encode, Decode)]
+#[cbor(array)]
+pub enum Message {
+    /// Opens the conversation.
+    #[n(0)]
+    Hello(#[n(0)] Box<Hello>),
+    /// Closes it.
+    #[n(1)]
+    Bye {
+        /// Why; `None` from a newer agent with a reason of its own.
+        #[n(0)]
+        code: Option<ByeCode>,
+        /// In words, at most 512 bytes.
+        #[n(1)]
+        text: String,
+    },
+    /// Are you there?
+    #[n(2)]
+    Ping {
+        /// Comes back in the [`Message::Ack`].
+        #[n(0)]
+        seq: u64,
+        /// Hash over the sender's view.
+        #[n(1)]
+        view: u64,
+        /// Whether the sender wants to keep this link.
+        #[n(2)]
+        wanted: bool,
+        /// The cluster's id.
+        #[cbor(n(3), with = "wire::id")]
+        id: Option<ClusterId>,
+        /// News.
+        #[n(4)]
+        news: Vec<Record>,
+    },
+    /// Here I am.
+    #[n(3)]
+    Ack {
+        /// The ping's.
+        #[n(0)]
+        seq: u64,
+        /// Hash over the sender's view.
+        #[n(1)]
+        view: u64,
+        /// Whether the sender wants to keep this link.
+        #[n(2)]
+        wanted: bool,
+        /// News.
+        #[n(3)]
+        news: Vec<Record>,
+    },
+    /// Ask that node for me.
+    #[n(4)]
+    PingReq {
+        /// Comes back in the [`Message::PingReply`].
+        #[n(0)]
+        seq: u64,
+        /// Whom to ask.
+        #[cbor(n(1), with = "wire::node")]
+        target: NodeName,
+    },
+    /// It answered, or it did not (in time).
+    #[n(5)]
+    PingReply {
+        /// The request's.
+        #[n(0)]
+        seq: u64,
+        /// Whom it is about.
+        #[cbor(n(1), with = "wire::node")]
+        target: NodeName,
+        /// Whether it answered.
+        #[n(2)]
+        alive: bool,
+    },
+    /// News.
+    #[n(6)]
+    Gossip {
+        /// The cluster's id.
+        #[cbor(n(0), with = "wire::id")]
+        id: Option<ClusterId>,
+        /// What is new.
+        #[n(1)]
+        news: Vec<Record>,
+    },
+    /// Hashes over the parts of the sender's view, to find where two views differ.
+    #[n(7)]
+    Digest {
+        /// One hash per bucket, [`BUCKETS`] of them.
+        #[n(0)]
+        buckets: Vec<u64>,
+    },
+    /// All the sender knows of some buckets.
+    #[n(8)]
+    Sync {
+        /// The records, tombstones among them.
+        #[n(0)]
+        records: Vec<Record>,
+        /// Buckets that the receiver is asked for in return.
+        #[n(1)]
+        want: Vec<u8>,
+    },
+    /// The sender's view has settled.
+    #[n(9)]
+    View {
+        /// Hash over it.
+        #[n(0)]
+        view: u64,
+        /// The cluster's id.
+        #[cbor(n(1), with = "wire::id")]
+        id: Option<ClusterId>,
+    },
+}
+
+/// A message that could not be read: the peer's fault or a newer kind; the state
+/// is unharmed.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("unreadable membership message: {0}")]
+pub struct BadMessage(String);
+
+impl Message {
+    /// The bytes of a frame.
+    #[must_use]
+    pub fn encode(&self) -> Vec<u8> {
+        let mut bytes = Vec::with_capacity(64);
+        // Writing to a Vec cannot fail.
+        let _infallible = minicbor::encode(self, &mut bytes);
+        bytes
+    }
+
+    /// Reads a frame.
+    ///
+    /// # Errors
+    /// [`BadMessage`] for anything that is not one message within its bounds.
+    pub fn decode(bytes: &[u8]) -> Result<Self, BadMessage> {
+        let message: Self = minicbor::decode(bytes).map_err(|e| BadMessage(e.to_string()))?;
+        let (news, text) = match &message {
+            Self::Ping { news, .. } | Self::Ack { news, .. } | Self::Gossip { news, .. } => {
+                (news.len(), 0)
+            }
+            Self::Sync { records, .. } => (records.len(), 0),
+            Self::Bye { text, .. } => (0, text.len()),
+            Self::Hello(hello) => (0, hello.cluster.len()),
+            _ => (0, 0),
+        };
+        if news > MAX_RECORDS {
+            return Err(BadMessage(format!("{news} records")));
+        }
+        if text > 512 {
+            return Err(BadMessage(format!("a text of {text} bytes")));
+        }
+        Ok(message)
+    }
+}

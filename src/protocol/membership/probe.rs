@@ -1,0 +1,460 @@
+//! Probes, suspicion and this node's own health: SWIM (Das et al. 2002) over standing
+//! links, with Lifeguard's three parts (Dadgar et al. 2017, arXiv 1707.00788).
+//!
+//! In every period one member is asked over its link. Silence has other members ask
+//! it. Silence again makes it suspect; those who hear of that ask it at once and
+//! confirm or stay quiet, and tell it, so that it can object with a higher
+//! incarnation. A suspicion nobody answers in time makes it down.
+//!
+//! A node that runs late, whose probes get no answer from anybody or that is
+//! suspected itself holds its own health in doubt and gives everybody more time.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::time::Duration;
+
+use rand::seq::SliceRandom;
+
+use super::links::LinkKey;
+use super::message::{ByeCode, Message};
+use super::record::{Health, Reason, Record, Standing};
+use super::table::Applied;
+use super::{Membership, Note};
+use crate::node::NodeName;
+
+/// Members asked to probe a silent one.
+const HELPERS: usize = 3;
+
+/// Confirmations that bring a suspicion to its shortest time.
+const CONFIRMATIONS: usize = 3;
+
+/// Worst local health; time-outs grow by half for each point.
+const MAX_ILLNESS: u32 = 6;
+
+/// Requests to probe somebody else, under way at once.
+const MAX_FAVOURS: usize = 128;
+
+/// Answers that come later than this still count as a round trip, not later ones.
+const REMEMBERED: Duration = Duration::from_secs(10);
+
+/// A link without a word for so long, while helpers reach the member, is broken.
+const BROKEN_LINK: Duration = Duration::from_millis(3000);
+
+#[derive(Clone, Debug)]
+struct Probe {
+    target: NodeName,
+    started: Duration,
+    deadline: Duration,
+    stage: Stage,
+    /// Whether any helper said anything.
+    answered: bool,
+    /// Whether a helper reached the target.
+    alive: bool,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Stage {
+    Direct,
+    Indirect,
+}
+
+#[derive(Clone, Debug)]
+struct Suspicion {
+    started: Duration,
+    deadline: Duration,
+    accusers: BTreeSet<NodeName>,
+}
+
+/// A probe made for somebody else.
+#[derive(Clone, Debug)]
+struct Favour {
+    asker: LinkKey,
+    seq: u64,
+    target: NodeName,
+    deadline: Duration,
+}
+
+/// The holder of a name is asked for a sign of life.
+#[derive(Clone, Debug)]
+struct Challenge {
+    holder: LinkKey,
+    newcomer: LinkKey,
+    deadline: Duration,
+}
+
+/// Everything under way.
+#[derive(Clone, Debug, Default)]
+pub(super) struct Detector {
+    next_seq: u64,
+    /// When each ping left, for round trips; pruned by age.
+    sent: BTreeMap<u64, (LinkKey, Duration)>,
+    probes: BTreeMap<u64, Probe>,
+    suspicions: BTreeMap<NodeName, Suspicion>,
+    favours: BTreeMap<u64, Favour>,
+    challenges: BTreeMap<u64, Challenge>,
+    order: Vec<NodeName>,
+    illness: u32,
+}
+
+impl Detector {
+    fn seq(&mut self) -> u64 {
+        self.next_seq += 1;
+        self.next_seq
+    }
+
+    pub(super) fn next_deadline(&self) -> Option<Duration> {
+        let probes = self.probes.values().map(|probe| probe.deadline);
+        let suspicions = self.suspicions.values().map(|suspicion| suspicion.deadline);
+        let favours = self.favours.values().map(|favour| favour.deadline);
+        let challenges = self.challenges.values().map(|challenge| challenge.deadline);
+        probes.chain(suspicions).chain(favours).chain(challenges).min()
+    }
+
+    /// A new record of the member replaces what was thought of it.
+    pub(super) fn forget(&mut self, node: &NodeName) {
+        self.suspicions.remove(node);
+    }
+
+    pub(super) fn clear(&mut self) {
+        self.probes.clear();
+        self.suspicions.clear();
+        self.order.clear();
+    }
+
+    /// This node has reason to doubt itself.
+    pub(super) fn ill(&mut self) {
+        self.illness = (self.illness + 1).min(MAX_ILLNESS);
+    }
+
+    fn well(&mut self) {
+        self.illness = self.illness.saturating_sub(1);
+    }
+
+    fn scaled(&self, time: Duration) -> Duration {
+        time + time * self.illness / 2
+    }
+
+    pub(super) fn challenge(
+        &mut self,
+        holder: LinkKey,
+        newcomer: LinkKey,
+        deadline: Duration,
+    ) -> u64 {
+        let seq = self.seq();
+        self.challenges.insert(seq, Challenge { holder, newcomer, deadline });
+        seq
+    }
+
+    pub(super) fn end_challenge(&mut self, newcomer: LinkKey) {
+        self.challenges.retain(|_, challenge| challenge.newcomer != newcomer);
+    }
+
+    fn is_probing(&self, node: &NodeName) -> bool {
+        self.probes.values().any(|probe| probe.target == *node)
+    }
+}
+
+impl Membership {
+    /// Being called late means that this process did not run: nobody else is to blame,
+    /// so everybody gets that much more time.
+    pub(super) fn notice_lag(&mut self, now: Duration) {
+        let Some(wake) = self.timers.wake.take() else { return };
+        let late = now.saturating_sub(wake);
+        if late < self.settings.timing.lag {
+            return;
+        }
+        let points = (late.as_secs_f64() / self.settings.timing.lag.as_secs_f64()) as u32;
+        for _ in 0..points.min(MAX_ILLNESS) {
+            self.detector.ill();
+        }
+        let detector = &mut self.detector;
+        for probe in detector.probes.values_mut() {
+            probe.started = now;
+            probe.deadline += late;
+        }
+        for suspicion in detector.suspicions.values_mut() {
+            suspicion.deadline += late;
+        }
+        for favour in detector.favours.values_mut() {
+            favour.deadline += late;
+        }
+        for challenge in detector.challenges.values_mut() {
+            challenge.deadline += late;
+        }
+        if late >= Duration::from_secs(1) {
+            self.note(Note::Slow(late));
+        }
+    }
+
+    /// Probes the next member in a shuffled round.
+    pub(super) fn probe_next(&mut self, now: Duration) {
+        self.detector.sent.retain(|_, (_, at)| now.saturating_sub(*at) < REMEMBERED);
+        if self.me.standing == Standing::Left {
+            return;
+        }
+        let mut refilled = false;
+        loop {
+            let Some(target) = self.detector.order.pop() else {
+                if std::mem::replace(&mut refilled, true) {
+                    return;
+                }
+                self.detector.order = self.probe_order();
+                continue;
+            };
+            if self.is_probed(&target) && !self.detector.is_probing(&target) {
+                return self.probe(now, &target);
+            }
+        }
+    }
+
+    fn probe_order(&mut self) -> Vec<NodeName> {
+        let mut order: Vec<NodeName> = if self.is_full_mesh() {
+            self.table.members().map(|record| record.node.clone()).collect()
+        } else {
+            let linked = self.links.all_active().map(|(_, link)| link.peer.clone());
+            linked
+                .chain(self.neighbours.iter().cloned())
+                .collect::<BTreeSet<_>>()
+                .into_iter()
+                .collect()
+        };
+        order.retain(|node| self.is_probed(node));
+        order.shuffle(&mut self.rng);
+        order
+    }
+
+    /// Running members that we are linked to, or should be.
+    fn is_probed(&self, node: &NodeName) -> bool {
+        *node != self.me.node
+            && self.table.member(node).is_some_and(Record::is_running)
+            && (self.links.active(node).is_some() || self.wants(node))
+    }
+
+    fn probe(&mut self, now: Duration, target: &NodeName) {
+        let seq = self.detector.seq();
+        let mut probe = Probe {
+            target: target.clone(),
+            started: now,
+            deadline: now,
+            stage: Stage::Direct,
+            answered: false,
+            alive: false,
+        };
+        if let Some((key, link)) = self.links.active(target) {
+            probe.deadline = now + self.ack_timeout(link.rtt);
+            self.send_ping(now, seq, key);
+        }
+        self.detector.probes.insert(seq, probe);
+        self.run_detector(now);
+    }
+
+    fn send_ping(&mut self, now: Duration, seq: u64, key: LinkKey) {
+        self.detector.sent.insert(seq, (key, now));
+        let ping = self.ping(seq, key);
+        self.send(key, &ping);
+    }
+
+    fn ack_timeout(&self, rtt: Option<Duration>) -> Duration {
+        let least = self.settings.timing.ack_timeout;
+        self.detector.scaled(rtt.map_or(least, |rtt| least.max(rtt * 3)))
+    }
+
+    /// Everything whose time is over.
+    pub(super) fn run_detector(&mut self, now: Duration) {
+        while let Some(seq) = first_due(&self.detector.probes, now, |probe| probe.deadline) {
+            self.probe_due(now, seq);
+        }
+        while let Some(seq) = first_due(&self.detector.favours, now, |favour| favour.deadline) {
+            if let Some(favour) = self.detector.favours.remove(&seq) {
+                self.reply_favour(&favour, false);
+            }
+        }
+        while let Some(seq) = first_due(&self.detector.challenges, now, |c| c.deadline) {
+            if let Some(challenge) = self.detector.challenges.remove(&seq) {
+                self.admit_newcomer(now, challenge.newcomer);
+            }
+        }
+        while let Some(node) = first_due(&self.detector.suspicions, now, |s| s.deadline) {
+            self.detector.suspicions.remove(&node);
+            self.declare_down(now, &node, Reason::Unrefuted);
+        }
+    }
+
+    fn probe_due(&mut self, now: Duration, seq: u64) {
+        let Some(mut probe) = self.detector.probes.remove(&seq) else { return };
+        let link = self.links.active(&probe.target).map(|(key, link)| (key, link.heard, link.rtt));
+        let heard = link.is_some_and(|(_, heard, _)| heard > probe.started);
+        let running = self.table.member(&probe.target).is_some_and(Record::is_running);
+        if heard || probe.alive || !running {
+            if heard {
+                self.detector.well();
+            } else if let Some((key, heard, _)) = link
+                && now.saturating_sub(heard) > BROKEN_LINK
+            {
+                self.bye(key, ByeCode::Duplicate, "the link is silent, its node is not".into());
+            }
+            return;
+        }
+        if probe.stage == Stage::Direct {
+            probe.stage = Stage::Indirect;
+            probe.deadline = now + self.ack_timeout(link.and_then(|(_, _, rtt)| rtt));
+            let helpers = self.helpers(&probe.target, HELPERS);
+            probe.answered = helpers.is_empty();
+            for helper in helpers {
+                self.send(helper, &Message::PingReq { seq, target: probe.target.clone() });
+            }
+            if let Some((key, ..)) = link {
+                let again = self.detector.seq();
+                self.send_ping(now, again, key);
+            }
+            self.detector.probes.insert(seq, probe);
+            return;
+        }
+        if !probe.answered {
+            self.detector.ill();
+        }
+        self.accuse(now, &probe.target);
+    }
+
+    /// We found a member silent.
+    fn accuse(&mut self, now: Duration, node: &NodeName) {
+        let Some(record) = self.table.member(node).filter(|record| record.is_running()) else {
+            return;
+        };
+        let accusation =
+            record.with(Standing::Member(Health::Suspect), Reason::Silent, &self.me.node);
+        match self.table.apply(now, &accusation) {
+            Applied::New(before) => self.changed(now, before.as_ref(), &accusation),
+            _ => self.confirmed(now, &accusation),
+        }
+    }
+
+    /// A member is newly suspect, on anybody's word.
+    pub(super) fn suspected(&mut self, now: Duration, record: &Record) {
+        let node = record.node.clone();
+        let suspicion = Suspicion {
+            started: now,
+            deadline: now + self.suspicion_time(1),
+            accusers: BTreeSet::from([record.by.clone()]),
+        };
+        self.detector.suspicions.insert(node.clone(), suspicion);
+        if let Some((key, _)) = self.links.active(&node) {
+            self.tell_doubts(key, &node);
+        }
+        if record.by != self.me.node && self.is_probed(&node) && !self.detector.is_probing(&node) {
+            self.probe(now, &node);
+        }
+    }
+
+    /// The table knows this already; one more accuser shortens a suspicion.
+    pub(super) fn confirmed(&mut self, now: Duration, record: &Record) {
+        if record.health() != Some(Health::Suspect) {
+            return;
+        }
+        let Some(suspicion) = self.detector.suspicions.get_mut(&record.node) else { return };
+        if suspicion.accusers.len() > CONFIRMATIONS || !suspicion.accusers.insert(record.by.clone())
+        {
+            return;
+        }
+        let (started, accusers) = (suspicion.started, suspicion.accusers.len());
+        let deadline = started + self.suspicion_time(accusers);
+        if let Some(suspicion) = self.detector.suspicions.get_mut(&record.node) {
+            suspicion.deadline = suspicion.deadline.min(deadline);
+        }
+        self.rumours.push(record);
+        self.gossip_soon(now);
+    }
+
+    /// Lifeguard's logarithmic decay from the longest to the shortest time as accusers
+    /// agree; in large clusters both are longer, since objections travel farther.
+    fn suspicion_time(&self, accusers: usize) -> Duration {
+        let timing = &self.settings.timing;
+        let members = self.table.running_count();
+        let reach = 1.0 + (members as f64 / 64.0).max(1.0).log2() / 4.0;
+        let needed = CONFIRMATIONS.min(members.saturating_sub(2));
+        let (min, max) = (timing.suspicion_min, timing.suspicion_max);
+        let share = if needed == 0 {
+            1.0
+        } else {
+            (((accusers - 1) as f64 + 1.0).ln() / (needed as f64 + 1.0).ln()).min(1.0)
+        };
+        let time = max.saturating_sub((max - min).mul_f64(share)).max(min);
+        self.detector.scaled(time.mul_f64(reach))
+    }
+
+    /// An answer to a ping of ours.
+    pub(super) fn acked(&mut self, now: Duration, key: LinkKey, seq: u64) {
+        if let Some((sent_over, at)) = self.detector.sent.remove(&seq)
+            && sent_over == key
+            && let Some(link) = self.links.links.get_mut(&key)
+        {
+            link.sample_rtt(now.saturating_sub(at));
+        }
+        if self.detector.probes.remove(&seq).is_some() {
+            self.detector.well();
+        }
+        if let Some(favour) = self.detector.favours.remove(&seq) {
+            self.reply_favour(&favour, true);
+        }
+        if self.detector.challenges.get(&seq).is_some_and(|challenge| challenge.holder == key)
+            && let Some(challenge) = self.detector.challenges.remove(&seq)
+        {
+            self.refuse_newcomer(now, challenge.newcomer);
+        }
+    }
+
+    /// Somebody asks us to probe a member for it.
+    pub(super) fn help(&mut self, now: Duration, asker: LinkKey, seq: u64, target: &NodeName) {
+        let favour = Favour {
+            asker,
+            seq,
+            target: target.clone(),
+            deadline: now + self.settings.timing.helper_timeout,
+        };
+        let link = self.links.active(target).map(|(key, _)| key);
+        match link {
+            Some(key) if self.detector.favours.len() < MAX_FAVOURS => {
+                let own = self.detector.seq();
+                self.detector.favours.insert(own, favour);
+                self.send_ping(now, own, key);
+            }
+            _ => self.reply_favour(&favour, false),
+        }
+    }
+
+    fn reply_favour(&mut self, favour: &Favour, alive: bool) {
+        if self.is_open(favour.asker) {
+            let Favour { seq, target, .. } = favour.clone();
+            self.send(favour.asker, &Message::PingReply { seq, target, alive });
+        }
+    }
+
+    /// A helper answers.
+    pub(super) fn helped(
+        &mut self,
+        now: Duration,
+        _helper: LinkKey,
+        seq: u64,
+        target: &NodeName,
+        alive: bool,
+    ) {
+        let Some(probe) = self.detector.probes.get_mut(&seq) else { return };
+        if probe.target != *target {
+            return;
+        }
+        probe.answered = true;
+        if alive {
+            probe.alive = true;
+            probe.deadline = now;
+            self.run_detector(now);
+        }
+    }
+}
+
+/// The first entry whose deadline has passed.
+fn first_due<K: Ord + Clone, V>(
+    entries: &BTreeMap<K, V>,
+    now: Duration,
+    deadline: impl Fn(&V) -> Duration,
+) -> Option<K> {
+    entries.iter().find(|(_, value)| deadline(value) <= now).map(|(key, _)| key.clone())
+}

@@ -1,0 +1,244 @@
+//! What is said of one node, and which of two statements wins.
+//!
+//! A [`Record`] is a state-based CRDT: [`Record::supersedes`] is a strict total
+//! order on the statements about one node, so nodes that have seen the same
+//! statements hold the same record, in whatever order they came.
+//!
+//! 1. The higher *epoch* wins. A node raises its epoch only when it joins (again)
+//!    after it left or was removed: nothing said of an earlier epoch can bring it back.
+//! 2. Within an epoch `Left` and `Removed` win over every membership statement,
+//!    whatever its incarnation: that is the tombstone.
+//! 3. Then the higher incarnation wins; only the node itself raises it.
+//! 4. At one incarnation the worse news wins: `Unknown` < `Up` < `Suspect` < `Down`.
+
+use minicbor::{Decode, Encode};
+
+use super::wire;
+use crate::node::{BootId, Incarnation, NodeName, Role};
+
+/// Longest agent version kept of a peer, in bytes.
+pub const MAX_VERSION: usize = 64;
+
+/// How often a node has joined; see the module.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash, Encode, Decode)]
+#[cbor(transparent)]
+pub struct Epoch(#[n(0)] pub u64);
+
+/// What is known of a member's life.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Encode, Decode)]
+#[cbor(index_only)]
+pub enum Health {
+    /// Read from disk at start: a member, and nobody has vouched for it yet.
+    #[n(0)]
+    Unknown,
+    /// Heard from.
+    #[n(1)]
+    Up,
+    /// Silent; given time to object.
+    #[n(2)]
+    Suspect,
+    /// Stopped, crashed or cut off.
+    #[n(3)]
+    Down,
+}
+
+impl Health {
+    /// Whether operators see it as running.
+    #[must_use]
+    pub fn is_running(self) -> bool {
+        matches!(self, Self::Up | Self::Suspect)
+    }
+}
+
+/// A node's relation to the cluster.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Encode, Decode)]
+#[cbor(array)]
+pub enum Standing {
+    /// It belongs.
+    #[n(0)]
+    Member(#[n(0)] Health),
+    /// It left by its own will.
+    #[n(1)]
+    Left,
+    /// An operator removed it.
+    #[n(2)]
+    ForceLeft,
+    /// It was down for longer than `cluster.autoclean`.
+    #[n(3)]
+    Autocleaned,
+}
+
+impl Standing {
+    /// Its health, if it is a member.
+    #[must_use]
+    pub fn health(self) -> Option<Health> {
+        match self {
+            Self::Member(health) => Some(health),
+            _ => None,
+        }
+    }
+
+    /// Order within an epoch: tombstones above members, an operator's word above all.
+    fn rank(self) -> u8 {
+        match self {
+            Self::Member(_) => 0,
+            Self::Autocleaned => 1,
+            Self::Left => 2,
+            Self::ForceLeft => 3,
+        }
+    }
+}
+
+/// Why a status is what it is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Encode, Decode)]
+#[cbor(index_only)]
+pub enum Reason {
+    /// Anything that a newer agent says and this one has no word for.
+    #[n(0)]
+    Other,
+    /// It announced itself.
+    #[n(1)]
+    Announced,
+    /// It objected to being suspected.
+    #[n(2)]
+    Refuted,
+    /// Its process started anew.
+    #[n(3)]
+    Restarted,
+    /// Its link ended and nothing listens on its port any more.
+    #[n(4)]
+    Refused,
+    /// It answered no probe, neither ours nor our helpers'.
+    #[n(5)]
+    Silent,
+    /// It was silent, and did not object in time.
+    #[n(6)]
+    Unrefuted,
+    /// It said that it stops.
+    #[n(7)]
+    Stopped,
+    /// It left.
+    #[n(8)]
+    Left,
+    /// An operator removed it.
+    #[n(9)]
+    ForceLeft,
+    /// It was down for longer than `cluster.autoclean`.
+    #[n(10)]
+    Autocleaned,
+    /// Known from disk, not heard from since this agent started.
+    #[n(11)]
+    Unseen,
+}
+
+impl Reason {
+    /// In words, for operators.
+    #[must_use]
+    pub fn text(self) -> &'static str {
+        match self {
+            Self::Other => "said by a newer agent",
+            Self::Announced => "announced itself",
+            Self::Refuted => "answered a suspicion",
+            Self::Restarted => "its agent was started again",
+            Self::Refused => "its link ended and its port refuses connections",
+            Self::Silent => "it answered no probe, direct or indirect",
+            Self::Unrefuted => "it stayed silent and did not answer the suspicion in time",
+            Self::Stopped => "it was stopped",
+            Self::Left => "it left the cluster",
+            Self::ForceLeft => "an operator removed it",
+            Self::Autocleaned => "it was down for longer than cluster.autoclean",
+            Self::Unseen => "known from disk, not heard from since this agent started",
+        }
+    }
+}
+
+/// One statement about one node.
+#[derive(Clone, Debug, PartialEq, Eq, Encode, Decode)]
+#[cbor(array)]
+pub struct Record {
+    /// The node it is about.
+    #[cbor(n(0), with = "wire::node")]
+    pub node: NodeName,
+    /// How often the node had joined.
+    #[n(1)]
+    pub epoch: Epoch,
+    /// Its relation to the cluster.
+    #[n(2)]
+    pub standing: Standing,
+    /// Raised by the node itself, see [`Incarnation`].
+    #[cbor(n(3), with = "wire::incarnation")]
+    pub incarnation: Incarnation,
+    /// The process life it is about.
+    #[cbor(n(4), with = "wire::boot")]
+    pub boot: BootId,
+    /// Its role.
+    #[cbor(n(5), with = "wire::role")]
+    pub role: Role,
+    /// Why; `None` from a newer agent that has another reason.
+    #[n(6)]
+    pub reason: Option<Reason>,
+    /// On whose word.
+    #[cbor(n(7), with = "wire::node")]
+    pub by: NodeName,
+    /// The agent's version, at most [`MAX_VERSION`] bytes.
+    #[cbor(n(8), with = "wire::version")]
+    pub version: String,
+}
+
+impl Record {
+    /// Whether this statement replaces `other`, which is about the same node.
+    ///
+    /// Equal statements do not supersede each other. The reason and the accuser
+    /// do not count: the first that is heard is kept.
+    #[must_use]
+    pub fn supersedes(&self, other: &Self) -> bool {
+        self.order() > other.order()
+    }
+
+    /// Whether both say the same, the reason and the accuser aside.
+    #[must_use]
+    pub fn same_as(&self, other: &Self) -> bool {
+        self.order() == other.order()
+    }
+
+    fn order(&self) -> impl Ord {
+        let (incarnation, health) = match self.standing {
+            Standing::Member(health) => (self.incarnation, health),
+            // A tombstone is about the epoch; its incarnation says nothing.
+            _ => (Incarnation(0), Health::Down),
+        };
+        // Two lives of one name at one incarnation: the boot id breaks the tie, so
+        // that everybody breaks it alike.
+        (self.epoch, self.standing.rank(), incarnation, self.boot, health)
+    }
+
+    /// The health of a member; `None` for a tombstone.
+    #[must_use]
+    pub fn health(&self) -> Option<Health> {
+        self.standing.health()
+    }
+
+    /// Whether it is a member.
+    #[must_use]
+    pub fn is_member(&self) -> bool {
+        self.health().is_some()
+    }
+
+    /// Whether it is a member that is up or suspect.
+    #[must_use]
+    pub fn is_running(&self) -> bool {
+        self.health().is_some_and(Health::is_running)
+    }
+
+    /// The reason, [`Reason::Other`] where it is unknown.
+    #[must_use]
+    pub fn reason(&self) -> Reason {
+        self.reason.unwrap_or(Reason::Other)
+    }
+
+    /// The same node with another standing, on someone's word.
+    #[must_use]
+    pub fn with(&self, standing: Standing, reason: Reason, by: &NodeName) -> Self {
+        Self { standing, reason: Some(reason), by: by.clone(), ..self.clone() }
+    }
+}

@@ -1,0 +1,263 @@
+//! News travel by gossip; views that have settled are compared, and repaired where
+//! they differ.
+
+use std::time::Duration;
+
+use rand::seq::{IndexedRandom, SliceRandom};
+
+use super::links::LinkKey;
+use super::message::{BUCKETS, MAX_RECORDS, Message};
+use super::record::{Health, Record};
+use super::{Membership, Note};
+use crate::node::NodeName;
+
+/// Links told in one round of gossip.
+const FANOUT: usize = 4;
+
+/// News in one message: some 5 KiB.
+const NEWS: usize = 64;
+
+/// Up to so many records are sent whole where views differ; beyond, hashes go first.
+const SMALL: usize = 64;
+
+/// Links repaired in one round.
+const REPAIRS: usize = 2;
+
+impl Membership {
+    /// A frame came over a link.
+    pub fn handle_frame(&mut self, now: Duration, key: LinkKey, frame: &[u8]) {
+        self.notice_lag(now);
+        let Some(link) = self.links.links.get_mut(&key) else { return };
+        link.heard = now;
+        let message = match Message::decode(frame) {
+            Ok(message) => message,
+            Err(error) => {
+                let peer = link.peer.clone();
+                return self.note(Note::BadMessage(peer, error.to_string()));
+            }
+        };
+        match message {
+            Message::Hello(hello) => return self.handle_hello(now, key, *hello),
+            Message::Bye { code, text } => return self.handle_bye(now, key, code, &text),
+            _ if !self.is_open(key) => return,
+            message => self.handle_message(now, key, message),
+        }
+        self.dial_due(now);
+    }
+
+    fn handle_message(&mut self, now: Duration, key: LinkKey, message: Message) {
+        match message {
+            Message::Hello(_) | Message::Bye { .. } => {}
+            Message::Ping { seq, view, wanted, id, news } => {
+                self.peer_says(now, key, view, wanted);
+                self.hear_id(now, id);
+                self.learn_all(now, news);
+                if self.is_open(key) {
+                    let ack = self.ack(seq, key);
+                    self.send(key, &ack);
+                }
+            }
+            Message::Ack { seq, view, wanted, news } => {
+                self.peer_says(now, key, view, wanted);
+                self.learn_all(now, news);
+                self.acked(now, key, seq);
+            }
+            Message::PingReq { seq, target } => self.help(now, key, seq, &target),
+            Message::PingReply { seq, target, alive } => self.helped(now, key, seq, &target, alive),
+            Message::Gossip { id, news } => {
+                self.hear_id(now, id);
+                self.learn_all(now, news);
+            }
+            Message::View { view, id } => {
+                self.hear_id(now, id);
+                let wants = self.links.links.get(&key).is_none_or(|link| link.peer_wants);
+                self.peer_says(now, key, view, wants);
+            }
+            Message::Digest { buckets } => self.answer_digest(key, &buckets),
+            Message::Sync { records, want } => {
+                self.learn_all(now, records);
+                if !want.is_empty() && self.is_open(key) {
+                    self.send_buckets(key, &want, false);
+                }
+            }
+        }
+    }
+
+    fn learn_all(&mut self, now: Duration, news: Vec<Record>) {
+        for record in news {
+            self.learn(now, record);
+        }
+    }
+
+    fn peer_says(&mut self, now: Duration, key: LinkKey, view: u64, wanted: bool) {
+        let own = self.view_hash();
+        let Some(link) = self.links.links.get_mut(&key) else { return };
+        link.view = Some(view);
+        link.peer_wants = wanted;
+        if view != own && self.timers.repair.is_none() {
+            self.timers.repair = Some(now + self.settings.timing.settle * 2);
+        }
+    }
+
+    pub(super) fn ping(&mut self, seq: u64, key: LinkKey) -> Message {
+        let (wanted, news) = self.piggyback(key);
+        Message::Ping { seq, view: self.view_hash(), wanted, id: self.id, news }
+    }
+
+    fn ack(&mut self, seq: u64, key: LinkKey) -> Message {
+        let (wanted, news) = self.piggyback(key);
+        Message::Ack { seq, view: self.view_hash(), wanted, news }
+    }
+
+    /// Whether we want a link, and the news that go along. What others say of the very
+    /// peer goes first, so that it can answer (Lifeguard's buddy system).
+    fn piggyback(&mut self, key: LinkKey) -> (bool, Vec<Record>) {
+        let Some(link) = self.links.links.get(&key) else { return (false, Vec::new()) };
+        let peer = link.peer.clone();
+        let mut news = self.rumours.take(NEWS, 1, self.table.member_count());
+        if let Some(doubt) = self.doubt(&peer)
+            && !news.iter().any(|record| record.node == peer)
+        {
+            news.insert(0, doubt);
+        }
+        (self.wants(&peer), news)
+    }
+
+    /// What we hold of a linked peer, if it is bad news.
+    fn doubt(&self, peer: &NodeName) -> Option<Record> {
+        self.table.get(peer).filter(|record| record.health() != Some(Health::Up)).cloned()
+    }
+
+    /// Tells a peer what it should object to.
+    pub(super) fn tell_doubts(&mut self, key: LinkKey, peer: &NodeName) {
+        if let Some(doubt) = self.doubt(peer) {
+            let id = self.id;
+            self.send(key, &Message::Gossip { id, news: vec![doubt] });
+        }
+    }
+
+    pub(super) fn gossip_soon(&mut self, now: Duration) {
+        let at = now + self.settings.timing.gossip_delay;
+        self.timers.gossip.get_or_insert(at);
+    }
+
+    /// One round of gossip to a few links.
+    pub(super) fn gossip(&mut self, now: Duration) {
+        let mut targets: Vec<LinkKey> = self.links.all_active().map(|(key, _)| key).collect();
+        if targets.is_empty() {
+            // Whoever links next gets everything with the first sync.
+            self.rumours.clear();
+            return;
+        }
+        targets.shuffle(&mut self.rng);
+        targets.truncate(FANOUT);
+        let news = self.rumours.take(NEWS, targets.len() as u32, self.table.member_count());
+        if news.is_empty() {
+            return;
+        }
+        let frame = Message::Gossip { id: self.id, news }.encode();
+        for key in targets {
+            self.effects.push_back(super::Effect::Send(key, frame.clone()));
+        }
+        if !self.rumours.is_empty() {
+            self.timers.gossip = Some(now + self.settings.timing.gossip_interval);
+        }
+    }
+
+    /// The view changed: once it has settled the neighbours are told its hash.
+    pub(super) fn view_changed(&mut self, now: Duration) {
+        self.timers.settle = Some(now + self.settings.timing.settle);
+    }
+
+    /// Tells every link the hash of the view.
+    pub(super) fn tell_view(&mut self, _now: Duration) {
+        let frame = Message::View { view: self.view_hash(), id: self.id }.encode();
+        let open: Vec<LinkKey> = self.links.all_active().map(|(key, _)| key).collect();
+        for key in open {
+            self.effects.push_back(super::Effect::Send(key, frame.clone()));
+        }
+    }
+
+    /// Compares views with a few of those that disagree.
+    pub(super) fn repair(&mut self, now: Duration) {
+        let own = self.view_hash();
+        let mut differing: Vec<LinkKey> = self
+            .links
+            .all_active()
+            .filter(|(_, link)| link.view.is_some_and(|view| view != own))
+            .map(|(key, _)| key)
+            .collect();
+        if differing.is_empty() {
+            return;
+        }
+        differing.shuffle(&mut self.rng);
+        differing.truncate(REPAIRS);
+        for key in differing {
+            self.send(key, &Message::View { view: own, id: self.id });
+            self.sync_with(key);
+        }
+        self.timers.repair = Some(now + self.settings.timing.repair_interval);
+    }
+
+    /// Begins to make two views the same: small ones are sent whole, of large ones the
+    /// hashes of their parts.
+    pub(super) fn sync_with(&mut self, key: LinkKey) {
+        if self.table.len() <= SMALL {
+            let records = self.table.entries().map(|entry| entry.record.clone()).collect();
+            self.send(key, &Message::Sync { records, want: Vec::new() });
+        } else {
+            let buckets = self.table.digest().to_vec();
+            self.send(key, &Message::Digest { buckets });
+        }
+    }
+
+    /// Sends what we hold of the buckets that differ, and asks for the peer's.
+    fn answer_digest(&mut self, key: LinkKey, theirs: &[u64]) {
+        if theirs.len() != BUCKETS {
+            return;
+        }
+        let differing: Vec<u8> = self
+            .table
+            .digest()
+            .iter()
+            .zip(theirs)
+            .enumerate()
+            .filter(|(_, (own, other))| own != other)
+            .map(|(index, _)| index as u8)
+            .collect();
+        if !differing.is_empty() {
+            self.send_buckets(key, &differing, true);
+        }
+    }
+
+    fn send_buckets(&mut self, key: LinkKey, buckets: &[u8], ask: bool) {
+        let mut seen = [false; BUCKETS];
+        let mut records: Vec<Record> = Vec::new();
+        for bucket in buckets {
+            match seen.get_mut(usize::from(*bucket)) {
+                Some(seen) if !*seen => *seen = true,
+                _ => continue,
+            }
+            records.extend(self.table.in_bucket(*bucket).cloned());
+        }
+        let mut want = if ask { buckets.to_vec() } else { Vec::new() };
+        if records.is_empty() {
+            return self.send(key, &Message::Sync { records, want });
+        }
+        for part in records.chunks(MAX_RECORDS / 2) {
+            let want = std::mem::take(&mut want);
+            self.send(key, &Message::Sync { records: part.to_vec(), want });
+        }
+    }
+
+    /// Some active links that are not to `not`, at random.
+    pub(super) fn helpers(&mut self, not: &NodeName, count: usize) -> Vec<LinkKey> {
+        let links: Vec<LinkKey> = self
+            .links
+            .all_active()
+            .filter(|(_, link)| link.peer != *not)
+            .map(|(key, _)| key)
+            .collect();
+        links.sample(&mut self.rng, count).copied().collect()
+    }
+}

@@ -1,0 +1,250 @@
+//! Every record this node holds: members and tombstones, with the hash over the members.
+
+use std::collections::{BTreeMap, VecDeque};
+use std::time::Duration;
+
+use super::message::BUCKETS;
+use super::record::{Health, Record};
+use crate::node::{ClusterId, NodeName, Role};
+
+/// Members held at most; what is said of further nodes is dropped.
+pub const MAX_MEMBERS: usize = 10_000;
+
+/// Tombstones held at most, the oldest going first: years of replaced pods, at
+/// some 200 bytes each.
+pub const MAX_TOMBSTONES: usize = 10_000;
+
+/// A record and when this node began to hold its standing.
+#[derive(Clone, Debug)]
+pub struct Entry {
+    /// The record.
+    pub record: Record,
+    /// Since when it is running, or not running.
+    pub since: Duration,
+}
+
+/// What became of a record that was offered.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Applied {
+    /// It is what the table holds.
+    Known,
+    /// The table holds better.
+    Stale,
+    /// There is no room for another node.
+    Full,
+    /// The table holds it now; it replaced this one.
+    New(Option<Record>),
+}
+
+/// The records, and what is computed of them.
+#[derive(Clone, Debug, Default)]
+pub struct Table {
+    entries: BTreeMap<NodeName, Entry>,
+    /// Tombstones in the order they came, names possibly stale.
+    tombstones: VecDeque<NodeName>,
+    members: usize,
+    running: usize,
+    buckets: Vec<u64>,
+}
+
+impl Table {
+    /// An empty table.
+    #[must_use]
+    pub fn new() -> Self {
+        Self { buckets: vec![0; BUCKETS], ..Self::default() }
+    }
+
+    /// The record of a node, member or tombstone.
+    #[must_use]
+    pub fn get(&self, node: &NodeName) -> Option<&Record> {
+        self.entries.get(node).map(|entry| &entry.record)
+    }
+
+    /// The record of a member.
+    #[must_use]
+    pub fn member(&self, node: &NodeName) -> Option<&Record> {
+        self.get(node).filter(|record| record.is_member())
+    }
+
+    /// Every entry, tombstones among them, by name.
+    pub fn entries(&self) -> impl Iterator<Item = &Entry> {
+        self.entries.values()
+    }
+
+    /// The members, by name.
+    pub fn members(&self) -> impl Iterator<Item = &Record> {
+        self.entries.values().map(|entry| &entry.record).filter(|record| record.is_member())
+    }
+
+    /// How many members there are.
+    #[must_use]
+    pub fn member_count(&self) -> usize {
+        self.members
+    }
+
+    /// How many members are up or suspect.
+    #[must_use]
+    pub fn running_count(&self) -> usize {
+        self.running
+    }
+
+    /// How many records there are, tombstones among them.
+    #[must_use]
+    pub fn len(&self) -> usize {
+        self.entries.len()
+    }
+
+    /// Whether there is no record at all.
+    #[must_use]
+    pub fn is_empty(&self) -> bool {
+        self.entries.is_empty()
+    }
+
+    /// Takes a record if it supersedes the one held.
+    pub fn apply(&mut self, now: Duration, record: &Record) -> Applied {
+        match self.entries.get(&record.node) {
+            Some(held) if held.record.same_as(record) => return Applied::Known,
+            Some(held) if !record.supersedes(&held.record) => return Applied::Stale,
+            None if record.is_member() && self.members >= MAX_MEMBERS => return Applied::Full,
+            _ => {}
+        }
+        let before = self.remove(&record.node);
+        let since = match &before {
+            Some(held) if held.record.is_running() == record.is_running() => held.since,
+            _ => now,
+        };
+        self.insert(Entry { record: record.clone(), since });
+        if !record.is_member() {
+            self.tombstones.push_back(record.node.clone());
+            self.evict();
+        }
+        Applied::New(before.map(|entry| entry.record))
+    }
+
+    /// Forgets everything said of everybody.
+    pub fn clear(&mut self) {
+        *self = Self::new();
+    }
+
+    fn evict(&mut self) {
+        while self.tombstones.len() > MAX_TOMBSTONES {
+            let Some(oldest) = self.tombstones.pop_front() else { return };
+            let again = self.tombstones.contains(&oldest);
+            if !again && self.get(&oldest).is_some_and(|record| !record.is_member()) {
+                self.remove(&oldest);
+            }
+        }
+    }
+
+    fn remove(&mut self, node: &NodeName) -> Option<Entry> {
+        let entry = self.entries.remove(node)?;
+        self.account(&entry.record, false);
+        Some(entry)
+    }
+
+    fn insert(&mut self, entry: Entry) {
+        self.account(&entry.record, true);
+        self.entries.insert(entry.record.node.clone(), entry);
+    }
+
+    fn account(&mut self, record: &Record, add: bool) {
+        if !record.is_member() {
+            return;
+        }
+        let step = |count: &mut usize| *count = if add { *count + 1 } else { *count - 1 };
+        step(&mut self.members);
+        if record.is_running() {
+            step(&mut self.running);
+        }
+        self.buckets[bucket(&record.node)] ^= digest(record);
+    }
+
+    /// Hash over what all members should agree on: the cluster and, for each
+    /// member, its epoch, incarnation, process life and whether it is running.
+    /// A suspicion is an opinion and does not count.
+    #[must_use]
+    pub fn view_hash(&self, id: Option<ClusterId>) -> u64 {
+        let mut hash = Fnv::default();
+        hash.write(&id.map_or(0, |id| id.0).to_be_bytes());
+        for bucket in &self.buckets {
+            hash.write(&bucket.to_be_bytes());
+        }
+        hash.finish()
+    }
+
+    /// The hashes of the parts that [`Table::in_bucket`] lists.
+    #[must_use]
+    pub fn digest(&self) -> &[u64] {
+        &self.buckets
+    }
+
+    /// Every record of one part, tombstones among them.
+    pub fn in_bucket(&self, index: u8) -> impl Iterator<Item = &Record> {
+        self.entries
+            .values()
+            .map(|entry| &entry.record)
+            .filter(move |record| bucket(&record.node) == usize::from(index))
+    }
+
+    /// Whether more than half of the known cores are running.
+    #[must_use]
+    pub fn majority(&self) -> bool {
+        let (mut known, mut running) = (0, 0);
+        for record in self.members().filter(|record| record.role == Role::Core) {
+            known += 1;
+            running += usize::from(record.is_running());
+        }
+        running * 2 > known
+    }
+
+    /// The first core, by name, that is up: the one that acts for all.
+    #[must_use]
+    pub fn first_core_up(&self) -> Option<&NodeName> {
+        self.members()
+            .find(|r| r.role == Role::Core && r.health() == Some(Health::Up))
+            .map(|record| &record.node)
+    }
+}
+
+/// The digest bucket of a node name.
+fn bucket(node: &NodeName) -> usize {
+    let mut hash = Fnv::default();
+    hash.write(node.as_str().as_bytes());
+    (hash.finish() % BUCKETS as u64) as usize
+}
+
+fn digest(record: &Record) -> u64 {
+    let mut hash = Fnv::default();
+    hash.write(record.node.as_str().as_bytes());
+    hash.write(&[0, u8::from(record.is_running())]);
+    hash.write(&record.epoch.0.to_be_bytes());
+    hash.write(&record.incarnation.0.to_be_bytes());
+    hash.write(&record.boot.0.to_be_bytes());
+    hash.finish()
+}
+
+/// FNV-1a of 64 bits with a final mix: the same on every machine and release,
+/// which the standard library's hasher does not promise.
+#[derive(Debug)]
+pub(super) struct Fnv(u64);
+
+impl Default for Fnv {
+    fn default() -> Self {
+        Self(0xcbf2_9ce4_8422_2325)
+    }
+}
+
+impl Fnv {
+    pub(super) fn write(&mut self, bytes: &[u8]) {
+        for byte in bytes {
+            self.0 = (self.0 ^ u64::from(*byte)).wrapping_mul(0x0100_0000_01b3);
+        }
+    }
+
+    pub(super) fn finish(&self) -> u64 {
+        let mut mixed = self.0;
+        mixed = (mixed ^ (mixed >> 33)).wrapping_mul(0xff51_afd7_ed55_8ccd);
+        mixed = (mixed ^ (mixed >> 33)).wrapping_mul(0xc4ce_b9fe_1a85_ec53);
+        mixed ^ (mixed >> 33)
+    }
+}

@@ -1,0 +1,336 @@
+//! Machines joined back to back: links are instant and perfect, time is a number.
+
+use super::*;
+
+/// Machines by name, open links as (owner, other, key at the other).
+struct Net {
+    now: Duration,
+    nodes: BTreeMap<NodeName, Membership>,
+    links: BTreeMap<(NodeName, LinkKey), (NodeName, LinkKey)>,
+    next: u64,
+    replies: Vec<(NodeName, RequestId, Result<(), Refused>)>,
+    news: Vec<(NodeName, News)>,
+    frozen: BTreeSet<NodeName>,
+}
+
+fn name(index: u64) -> NodeName {
+    NodeName::parse(&format!("n{index}@127.0.0.1")).unwrap()
+}
+
+fn settings(index: u64, automatic: bool) -> Settings {
+    Settings {
+        node: name(index),
+        boot: BootId(1000 + index),
+        role: crate::node::Role::Core,
+        version: "test".to_owned(),
+        cluster: "emqxcl".to_owned(),
+        automatic,
+        autoheal: true,
+        autoclean: None,
+        full_mesh_limit: 64,
+        timing: Timing::default(),
+    }
+}
+
+impl Net {
+    fn new() -> Self {
+        Self {
+            now: Duration::ZERO,
+            nodes: BTreeMap::new(),
+            links: BTreeMap::new(),
+            next: 0,
+            replies: Vec::new(),
+            news: Vec::new(),
+            frozen: BTreeSet::new(),
+        }
+    }
+
+    fn start(&mut self, settings: Settings, durable: Durable) {
+        let node = settings.node.clone();
+        let seed = settings.boot.0;
+        let machine = Membership::new(settings, durable, self.now, seed);
+        self.nodes.insert(node, machine);
+    }
+
+    fn discover_all(&mut self) {
+        let all: BTreeSet<NodeName> = self.nodes.keys().cloned().collect();
+        for node in all.clone() {
+            self.nodes.get_mut(&node).unwrap().handle_discovered(self.now, &all);
+        }
+    }
+
+    fn ask(&mut self, node: u64, action: Action) -> Result<(), Refused> {
+        self.next += 1;
+        let request = RequestId(self.next);
+        self.nodes.get_mut(&name(node)).unwrap().handle_request(self.now, request, action);
+        let from = self.replies.len();
+        for _ in 0..100 {
+            self.run(Duration::from_millis(100));
+            if let Some((.., result)) = self.replies[from..].iter().find(|r| r.1 == request) {
+                return result.clone();
+            }
+        }
+        panic!("no reply");
+    }
+
+    fn kill(&mut self, index: u64) {
+        let node = name(index);
+        self.nodes.remove(&node);
+        self.cut(|a, b| *a == node || *b == node);
+    }
+
+    fn cut(&mut self, which: impl Fn(&NodeName, &NodeName) -> bool) {
+        let doomed: Vec<_> = self
+            .links
+            .iter()
+            .filter(|((a, _), (b, _))| which(a, b))
+            .map(|(end, _)| end.clone())
+            .collect();
+        for end in doomed {
+            self.cut_link(end);
+        }
+    }
+
+    fn cut_link(&mut self, end: (NodeName, LinkKey)) {
+        let Some(other) = self.links.remove(&end) else { return };
+        self.links.remove(&other);
+        for (node, key) in [end, other] {
+            if let Some(machine) = self.nodes.get_mut(&node) {
+                machine.handle_link_down(self.now, key);
+            }
+        }
+    }
+
+    /// Carries out effects until nobody has any, then lets time pass to the next deadline.
+    fn run(&mut self, time: Duration) {
+        let end = self.now + time;
+        loop {
+            self.settle();
+            let frozen = self.frozen.clone();
+            let next = self
+                .nodes
+                .iter_mut()
+                .filter(|(node, _)| !frozen.contains(*node))
+                .filter_map(|(_, machine)| machine.next_deadline())
+                .min();
+            match next {
+                Some(at) if at <= end => self.now = self.now.max(at),
+                _ => break,
+            }
+            for (node, machine) in &mut self.nodes {
+                if !frozen.contains(node)
+                    && machine.next_deadline().is_some_and(|at| at <= self.now)
+                {
+                    machine.handle_timeout(self.now);
+                }
+            }
+        }
+        self.now = end;
+    }
+
+    fn settle(&mut self) {
+        loop {
+            let mut work = Vec::new();
+            for (node, machine) in &mut self.nodes {
+                if !self.frozen.contains(node) {
+                    while let Some(effect) = machine.poll_effect() {
+                        work.push((node.clone(), effect));
+                    }
+                }
+            }
+            if work.is_empty() {
+                return;
+            }
+            for (node, effect) in work {
+                self.carry_out(&node, effect);
+            }
+        }
+    }
+
+    fn carry_out(&mut self, node: &NodeName, effect: Effect) {
+        match effect {
+            Effect::Dial(peer) if self.nodes.contains_key(&peer) => {
+                if self.frozen.contains(&peer) {
+                    let failure = DialFailure::Unreachable("time-out".to_owned());
+                    self.nodes.get_mut(node).unwrap().handle_dial_failed(self.now, &peer, &failure);
+                    return;
+                }
+                self.next += 2;
+                let (here, there) = (LinkKey(self.next), LinkKey(self.next + 1));
+                self.links.insert((node.clone(), here), (peer.clone(), there));
+                self.links.insert((peer.clone(), there), (node.clone(), here));
+                self.nodes.get_mut(node).unwrap().handle_link_up(self.now, here, &peer, true);
+                self.nodes.get_mut(&peer).unwrap().handle_link_up(self.now, there, node, false);
+            }
+            Effect::Dial(peer) => {
+                let machine = self.nodes.get_mut(node).unwrap();
+                machine.handle_dial_failed(self.now, &peer, &DialFailure::Refused);
+            }
+            Effect::Send(key, frame) => {
+                if let Some((peer, other)) = self.links.get(&(node.clone(), key)).cloned()
+                    && !self.frozen.contains(&peer)
+                {
+                    self.nodes.get_mut(&peer).unwrap().handle_frame(self.now, other, &frame);
+                }
+            }
+            Effect::Close(key, _) => self.cut_link((node.clone(), key)),
+            Effect::Event(news) => self.news.push((node.clone(), news)),
+            Effect::Reply(request, result) => self.replies.push((node.clone(), request, result)),
+            Effect::Note(_) | Effect::Discovery(_) => {}
+        }
+    }
+
+    fn running(&self, index: u64) -> Vec<String> {
+        let table = self.nodes[&name(index)].table();
+        table.members().filter(|r| r.is_running()).map(|r| r.node.name().to_owned()).collect()
+    }
+
+    fn cluster(n: u64) -> Self {
+        let mut net = Self::new();
+        for index in 1..=n {
+            net.start(settings(index, true), Durable::default());
+        }
+        net.discover_all();
+        net.run(Duration::from_millis(1500));
+        net
+    }
+
+    fn assert_agreed(&self, running: &[&str]) {
+        for (node, machine) in &self.nodes {
+            assert_eq!(self.running(node.offset().into()), running, "at {node}");
+            assert_eq!(machine.disagreeing().count(), 0, "at {node}");
+        }
+        let hashes: BTreeSet<u64> = self.nodes.values().map(Membership::view_hash).collect();
+        assert_eq!(hashes.len(), 1);
+    }
+}
+
+#[test]
+fn nodes_that_discover_each_other_become_one_cluster() {
+    let net = Net::cluster(5);
+    net.assert_agreed(&["n1", "n2", "n3", "n4", "n5"]);
+    assert!(net.nodes.values().all(|machine| machine.state() == State::Joined));
+    let ids: BTreeSet<_> = net.nodes.values().map(Membership::id).collect();
+    assert_eq!(ids.len(), 1);
+}
+
+#[test]
+fn each_member_is_reported_once() {
+    let net = Net::cluster(4);
+    for node in net.nodes.keys() {
+        let mut seen: Vec<_> =
+            net.news.iter().filter(|(at, _)| at == node).map(|(_, n)| n.node.clone()).collect();
+        seen.sort();
+        let others: Vec<_> = net.nodes.keys().filter(|other| *other != node).cloned().collect();
+        assert_eq!(seen, others, "at {node}");
+    }
+}
+
+#[test]
+fn a_crash_is_seen_at_once_by_the_refused_reconnect() {
+    let mut net = Net::cluster(5);
+    net.kill(3);
+    net.run(Duration::from_millis(5));
+    assert_eq!(net.running(1), ["n1", "n2", "n4", "n5"]);
+    net.run(Duration::from_millis(1000));
+    net.assert_agreed(&["n1", "n2", "n4", "n5"]);
+}
+
+#[test]
+fn a_frozen_member_is_down_within_three_seconds_and_back_after() {
+    let mut net = Net::cluster(5);
+    net.frozen.insert(name(2));
+    net.run(Duration::from_millis(3000));
+    for index in [1, 3, 4, 5] {
+        assert_eq!(net.running(index), ["n1", "n3", "n4", "n5"]);
+    }
+    net.frozen.clear();
+    net.run(Duration::from_secs(6));
+    net.assert_agreed(&["n1", "n2", "n3", "n4", "n5"]);
+}
+
+#[test]
+fn a_stop_is_seen_without_detection_and_a_restart_is_the_same_member() {
+    let mut net = Net::cluster(3);
+    let stopped = net.nodes.get_mut(&name(2)).unwrap();
+    stopped.stop(net.now);
+    let durable = stopped.durable();
+    net.settle();
+    assert_eq!(net.running(1), ["n1", "n3"]);
+    net.kill(2);
+    net.start(Settings { boot: BootId(77), ..settings(2, true) }, durable);
+    net.run(Duration::from_millis(1000));
+    net.assert_agreed(&["n1", "n2", "n3"]);
+}
+
+#[test]
+fn leaving_lasts_until_discovery_is_enabled_again() {
+    let mut net = Net::cluster(3);
+    assert_eq!(net.ask(2, Action::Leave), Ok(()));
+    assert_eq!(net.running(1), ["n1", "n3"]);
+    let durable = net.nodes[&name(2)].durable();
+    net.kill(2);
+    net.start(Settings { boot: BootId(78), ..settings(2, true) }, durable);
+    net.discover_all();
+    net.run(Duration::from_secs(30));
+    assert_eq!(net.running(1), ["n1", "n3"]);
+    assert_eq!(net.nodes[&name(2)].state(), State::Left);
+    assert_eq!(net.ask(2, Action::SetDiscovery { enabled: true }), Ok(()));
+    net.discover_all();
+    net.run(Duration::from_secs(15));
+    net.assert_agreed(&["n1", "n2", "n3"]);
+}
+
+#[test]
+fn a_removed_live_member_becomes_left() {
+    let mut net = Net::cluster(3);
+    let force = |force| Action::ForceLeave { node: name(2), force };
+    assert!(matches!(net.ask(1, force(false)), Err(Refused::Conflict(_))));
+    assert_eq!(net.ask(1, force(true)), Ok(()));
+    net.run(Duration::from_secs(20));
+    assert_eq!(net.nodes[&name(2)].state(), State::Left);
+    assert_eq!(net.running(1), ["n1", "n3"]);
+    assert_eq!(net.running(3), ["n1", "n3"]);
+}
+
+#[test]
+fn manual_nodes_meet_only_on_an_operators_word() {
+    let mut net = Net::new();
+    for index in 1..=4 {
+        net.start(settings(index, false), Durable::default());
+    }
+    net.run(Duration::from_secs(1));
+    let join = |node, force| Action::Join { node: name(node), force };
+    assert_eq!(net.ask(2, join(1, false)), Ok(()));
+    assert_eq!(net.ask(3, join(2, false)), Ok(()));
+    net.run(Duration::from_secs(1));
+    assert_eq!(net.running(1), ["n1", "n2", "n3"]);
+    assert_eq!(net.running(4), ["n4"]);
+    // The wrong direction: node 1 has members, node 4 is another cluster.
+    assert!(matches!(net.ask(1, join(4, false)), Err(Refused::Conflict(_))));
+    assert_eq!(net.ask(1, Action::Invite { node: name(4) }), Ok(()));
+    net.run(Duration::from_secs(1));
+    net.assert_agreed(&["n1", "n2", "n3", "n4"]);
+}
+
+#[test]
+fn a_join_to_nobody_is_unreachable() {
+    let mut net = Net::new();
+    net.start(settings(1, false), Durable::default());
+    let join = Action::Join { node: name(9), force: false };
+    assert!(matches!(net.ask(1, join), Err(Refused::Unreachable(_))));
+}
+
+#[test]
+fn a_cold_restart_of_all_needs_no_discovery() {
+    let mut net = Net::cluster(3);
+    let kept: Vec<_> = net.nodes.values().map(Membership::durable).collect();
+    for index in 1..=3 {
+        net.kill(index);
+    }
+    for (index, durable) in (1..=3).zip(kept) {
+        net.start(Settings { boot: BootId(500 + index), ..settings(index, true) }, durable);
+    }
+    net.run(Duration::from_millis(500));
+    net.assert_agreed(&["n1", "n2", "n3"]);
+}

@@ -1,0 +1,133 @@
+//! Field codecs for the types that the core shares with the rest of the program.
+
+/// [`crate::node::NodeName`] as text; a text that is no node name is an error.
+pub(super) mod node {
+    use crate::node::NodeName;
+    use minicbor::decode::Error as Unreadable;
+    use minicbor::encode::{Error as Unwritable, Write};
+    use minicbor::{Decoder, Encoder};
+
+    pub(in super::super) fn encode<C, W: Write>(
+        node: &NodeName,
+        e: &mut Encoder<W>,
+        _: &mut C,
+    ) -> Result<(), Unwritable<W::Error>> {
+        e.str(node.as_str())?.ok()
+    }
+
+    pub(in super::super) fn decode<C>(
+        d: &mut Decoder<'_>,
+        _: &mut C,
+    ) -> Result<NodeName, Unreadable> {
+        NodeName::parse(d.str()?).map_err(|_| Unreadable::message("not a node name"))
+    }
+}
+
+/// The version text, cut to its limit by whoever writes it, refused beyond it.
+pub(super) mod version {
+    use super::super::record::MAX_VERSION;
+    use minicbor::decode::Error as Unreadable;
+    use minicbor::encode::{Error as Unwritable, Write};
+    use minicbor::{Decoder, Encoder};
+
+    pub(in super::super) fn encode<C, W: Write>(
+        text: &str,
+        e: &mut Encoder<W>,
+        _: &mut C,
+    ) -> Result<(), Unwritable<W::Error>> {
+        e.str(text)?.ok()
+    }
+
+    pub(in super::super) fn decode<C>(
+        d: &mut Decoder<'_>,
+        _: &mut C,
+    ) -> Result<String, Unreadable> {
+        match d.str()? {
+            text if text.len() <= MAX_VERSION && !text.contains(char::is_control) => {
+                Ok(text.to_owned())
+            }
+            _ => Err(Unreadable::message("not a version")),
+        }
+    }
+}
+
+/// Declares a codec that writes a newtype as the integer within.
+macro_rules! integer {
+    ($name:ident, $type:ty, $make:expr, $write:ident, $read:ident) => {
+        pub(super) mod $name {
+            use minicbor::decode::Error as Unreadable;
+            use minicbor::encode::{Error as Unwritable, Write};
+            use minicbor::{Decoder, Encoder};
+
+            pub(in super::super) fn encode<C, W: Write>(
+                value: &$type,
+                e: &mut Encoder<W>,
+                _: &mut C,
+            ) -> Result<(), Unwritable<W::Error>> {
+                e.$write(value.0)?.ok()
+            }
+
+            pub(in super::super) fn decode<C>(
+                d: &mut Decoder<'_>,
+                _: &mut C,
+            ) -> Result<$type, Unreadable> {
+                d.$read().map($make)
+            }
+        }
+    };
+}
+
+integer!(incarnation, crate::node::Incarnation, crate::node::Incarnation, u64, u64);
+integer!(boot, crate::node::BootId, crate::node::BootId, u64, u64);
+
+/// [`crate::node::Role`] as 0 (core) or 1 (replicant); a newer role counts as a replicant.
+pub(super) mod role {
+    use crate::node::Role;
+    use minicbor::decode::Error as Unreadable;
+    use minicbor::encode::{Error as Unwritable, Write};
+    use minicbor::{Decoder, Encoder};
+
+    pub(in super::super) fn encode<C, W: Write>(
+        role: &Role,
+        e: &mut Encoder<W>,
+        _: &mut C,
+    ) -> Result<(), Unwritable<W::Error>> {
+        e.u8(u8::from(*role == Role::Replicant))?.ok()
+    }
+
+    pub(in super::super) fn decode<C>(d: &mut Decoder<'_>, _: &mut C) -> Result<Role, Unreadable> {
+        Ok(if d.u8()? == 0 { Role::Core } else { Role::Replicant })
+    }
+}
+
+/// [`crate::node::ClusterId`] as 16 bytes, or null.
+pub(super) mod id {
+    use crate::node::ClusterId;
+    use minicbor::data::Type;
+    use minicbor::decode::Error as Unreadable;
+    use minicbor::encode::{Error as Unwritable, Write};
+    use minicbor::{Decoder, Encoder};
+
+    pub(in super::super) fn encode<C, W: Write>(
+        id: &Option<ClusterId>,
+        e: &mut Encoder<W>,
+        _: &mut C,
+    ) -> Result<(), Unwritable<W::Error>> {
+        match id {
+            Some(id) => e.bytes(&id.0.to_be_bytes())?.ok(),
+            None => e.null()?.ok(),
+        }
+    }
+
+    pub(in super::super) fn decode<C>(
+        d: &mut Decoder<'_>,
+        _: &mut C,
+    ) -> Result<Option<ClusterId>, Unreadable> {
+        if d.datatype()? == Type::Null {
+            d.null()?;
+            return Ok(None);
+        }
+        let bytes = d.bytes()?.try_into().map_err(|_| Unreadable::message("not an id"))?;
+        Ok(Some(ClusterId(u128::from_be_bytes(bytes))))
+    }
+}
