@@ -9,5 +9,6 @@
 
 mod config;
 mod etcd;
+mod fuzz_corpus;
 mod support;
 mod tls;
