@@ -3,11 +3,46 @@
 //! functions over the corpora.
 #![allow(dead_code, unreachable_pub, reason = "every target uses one of these")]
 
+use std::path::Path;
+
 /// A target's function.
 pub type Entry = fn(&[u8]);
 
 /// Every target by the name of its corpus.
-pub const ENTRIES: &[(&str, Entry)] = &[("ssl_dist", ssl_dist)];
+pub const ENTRIES: &[(&str, Entry)] = &[("config", config), ("ssl_dist", ssl_dist)];
+
+/// `emqx.conf` in EMQX's dialect, and the same bytes as what the environment and an
+/// included file say: a mistake is told, and the cookie is not.
+pub fn config(data: &[u8]) {
+    struct Fixed<'a>(&'a str);
+    impl muster::config::Files for Fixed<'_> {
+        fn read(&self, path: &Path) -> std::io::Result<String> {
+            match path.to_str() {
+                Some("a.conf") => Ok(self.0.to_owned()),
+                Some("b.conf") => {
+                    Ok("node { cookie = \"hushhushhushhush\", k.l = [1] }".to_owned())
+                }
+                _ => Err(std::io::ErrorKind::NotFound.into()),
+            }
+        }
+    }
+    let Ok(text) = std::str::from_utf8(data) else { return };
+    let value = text.lines().next().unwrap_or_default();
+    let env = [
+        ("EMQX_CLUSTER__STATIC__SEEDS".to_owned(), value.to_owned()),
+        ("MUSTER_API__LISTEN".to_owned(), value.to_owned()),
+    ];
+    let paths = ["b.conf".into(), "a.conf".into()];
+    for env in [&env[..0], &env[..]] {
+        match muster::config::load_with(&paths, env.iter().cloned(), &Fixed(text)) {
+            Ok(loaded) => assert!(!format!("{loaded:?}").contains("hushhush")),
+            Err(errors) => {
+                assert!(!errors.errors.is_empty());
+                assert!(!errors.to_string().contains("hushhush"), "{errors}");
+            }
+        }
+    }
+}
 
 /// `ssl_dist.conf`: a mistake stands at a place that the text has.
 pub fn ssl_dist(data: &[u8]) {
