@@ -5,11 +5,31 @@
 
 use std::path::Path;
 
+use muster::discovery::mcast::datagram::{Datagram, Keys};
+use muster::secret::Secret;
+
 /// A target's function.
 pub type Entry = fn(&[u8]);
 
 /// Every target by the name of its corpus.
-pub const ENTRIES: &[(&str, Entry)] = &[("config", config), ("ssl_dist", ssl_dist)];
+pub const ENTRIES: &[(&str, Entry)] =
+    &[("config", config), ("mcast", mcast), ("ssl_dist", ssl_dist)];
+
+/// Multicast datagrams: as they come, and under the right seal, which no fuzzer finds.
+/// What is understood is what its sender would have sent.
+pub fn mcast(data: &[u8]) {
+    use hmac::{Hmac, KeyInit, Mac};
+    let cookie = "a cookie for fuzzing";
+    let keys = Keys::new(&[Secret::new("another"), Secret::new(cookie)]);
+    let _foreign = Datagram::decode(data, &keys);
+    let Ok(mac) = Hmac::<sha2::Sha256>::new_from_slice(cookie.as_bytes()) else { return };
+    let seal = mac.chain_update(data).finalize().into_bytes();
+    let sealed = [data, &seal[..]].concat();
+    if let Ok(datagram) = Datagram::decode(&sealed, &keys) {
+        let again = datagram.encode(&Keys::new(&[Secret::new(cookie)]));
+        assert_eq!(again.as_deref(), Some(&sealed[..]), "{datagram:?}");
+    }
+}
 
 /// `emqx.conf` in EMQX's dialect, and the same bytes as what the environment and an
 /// included file say: a mistake is told, and the cookie is not.
