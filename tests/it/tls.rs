@@ -403,6 +403,34 @@ async fn half_written_files_change_nothing() {
     assert_up(&a, &b).await;
 }
 
+/// Files in order by themselves that would cut the node off: another CA's certificate, one
+/// of another node, an expired one, and a CA that did not issue the own certificate.
+#[tokio::test]
+async fn what_peers_would_refuse_is_not_put_into_use() {
+    let (ca, other) = (Ca::new("ca"), Ca::new("another ca"));
+    let a = End::new(A, &ca.pem, &ca.leaf(A_NAMES));
+    let b = End::new(B, &ca.pem, &ca.leaf(B_NAMES));
+    for (leaf, text) in [
+        (other.leaf(B_NAMES), "a CA that is not in cacertfile"),
+        (ca.leaf(A_NAMES), "not for emqx2@127.0.0.2"),
+        (ca.expired(B_NAMES), "expired at 2021"),
+    ] {
+        b.files.put_leaf(&leaf);
+        let Look::Failed(error @ TlsError::Worse(_)) = look(&b) else { panic!("{text}: taken") };
+        assert!(error.to_string().contains(text), "{text}: {error}");
+        assert_up(&a, &b).await;
+    }
+    b.files.put_leaf(&ca.leaf(B_NAMES));
+    assert!(matches!(look(&b), Look::Loaded));
+    b.files.put("ca.pem", &other.pem);
+    assert!(matches!(look(&b), Look::Failed(TlsError::Worse(_))));
+    assert_up(&a, &b).await;
+    // A node that nobody would talk to has nothing to lose.
+    let wrong = End::new(B, &ca.pem, &other.leaf(B_NAMES));
+    wrong.files.put_leaf(&ca.leaf(A_NAMES));
+    assert!(matches!(look(&wrong), Look::Loaded));
+}
+
 /// Kubernetes swaps `..data` for a link to a new folder; the paths in the options stay.
 #[tokio::test]
 async fn a_swapped_symlink_counts_as_new_files() {

@@ -33,6 +33,9 @@ pub(super) struct Material {
     /// When the first of our own certificates ends, chains included.
     pub(super) not_after: SystemTime,
     pub(super) warnings: Vec<String>,
+    /// Why peers with the same settings would refuse us. Known at the time of reading; an
+    /// end of validity that comes later is in `not_after`.
+    pub(super) refusals: Vec<String>,
     /// Over every byte read.
     pub(super) digest: [u8; 32],
 }
@@ -142,8 +145,9 @@ fn build(
         dialed: dialed_chain.as_deref(),
     };
     verification.warn(&server, &client, &mut warnings);
-    verification.warn_of_own(&server_own, Usage::Server, &mut warnings);
-    verification.warn_of_own(&client_own, Usage::Client, &mut warnings);
+    let mut refusals = verification.refusals(&server_own, Usage::Server);
+    refusals.extend(verification.refusals(&client_own, Usage::Client));
+    refusals.dedup();
     let not_after = [&server_own, &client_own]
         .into_iter()
         .flat_map(|own| &own.chain)
@@ -156,7 +160,6 @@ fn build(
     let server_config = server_config(&provider, &server, server_own, accepted_chain)?;
     let sni = client.server_name_indication.clone();
     let client_config = client_config(&provider, &client, client_own, dialed_chain.clone())?;
-    warnings.dedup();
     Ok(Material {
         server: Arc::new(server_config),
         client: Arc::new(client_config),
@@ -165,6 +168,7 @@ fn build(
         sni,
         not_after,
         warnings,
+        refusals,
         digest: files.digest(),
     })
 }
@@ -306,25 +310,29 @@ impl Verification<'_> {
     }
 
     /// What a peer with the same settings would hold against our own certificate.
-    fn warn_of_own(&self, own: &Own, usage: Usage, warnings: &mut Vec<String>) {
+    fn refusals(&self, own: &Own, usage: Usage) -> Vec<String> {
         // Whoever we dial runs a server section, and the other way round.
         let (chain, role) = match usage {
             Usage::Server => (self.dialed, "accept"),
             Usage::Client => (self.accepted, "dial"),
         };
-        let (Some(chain), [leaf, rest @ ..]) = (chain, own.chain.as_slice()) else { return };
+        let mut refusals = Vec::new();
+        let (Some(chain), [leaf, rest @ ..]) = (chain, own.chain.as_slice()) else {
+            return refusals;
+        };
         let path = own.path.display();
         if let Err(error) = chain.verify(leaf, rest, UnixTime::now(), usage) {
             let failure = TlsFailure::from_tls(&error);
-            warnings.push(format!(
-                "{path}: peers with the same settings will refuse us where we {role}: {failure}"
+            refusals.push(format!(
+                "{path}: peers with the same settings refuse us where we {role}: {failure}"
             ));
         }
         if self.verify_node_name
             && let Err(error) = CertNames::read(leaf).and_then(|names| names.check(self.own))
         {
-            warnings.push(format!("{path}: peers that verify will refuse us: {error}"));
+            refusals.push(format!("{path}: peers that verify refuse us: {error}"));
         }
+        refusals
     }
 }
 

@@ -92,6 +92,10 @@ pub enum TlsError {
         /// The certificate file.
         cert: PathBuf,
     },
+    /// Changed files are in order by themselves, and with them peers would refuse us,
+    /// which they do not with those in use.
+    #[error("{0}")]
+    Worse(String),
 }
 
 fn options_text(path: &Path, errors: &[TermError]) -> String {

@@ -208,6 +208,7 @@ impl TlsContext {
     pub fn warnings(&self) -> Vec<String> {
         let material = self.current().0;
         let mut warnings = material.warnings.clone();
+        warnings.extend(material.refusals.iter().cloned());
         warnings.extend(reload::expiry_warning(material.not_after, SystemTime::now()));
         let failed = self.watched().failed.clone();
         warnings.extend(failed.map(|error| format!("changed TLS files are not used: {error}")));
@@ -228,15 +229,23 @@ impl TlsContext {
     }
 
     /// Puts new material into use; says whether it differs from the old.
-    fn replace(&self, material: Material) -> bool {
+    ///
+    /// # Errors
+    /// It would cut us off, and what is in use does not: every link is remade with what
+    /// is put here, so a certificate and a CA that do not go together end the mesh.
+    fn replace(&self, material: Material) -> Result<bool, TlsError> {
         let mut current = self.0.current.write().unwrap_or_else(PoisonError::into_inner);
         if current.digest == material.digest {
-            return false;
+            return Ok(false);
+        }
+        let works = current.refusals.is_empty() && current.not_after > SystemTime::now();
+        if works && !material.refusals.is_empty() {
+            return Err(TlsError::Worse(material.refusals.join("; ")));
         }
         *current = Arc::new(material);
         // Within the lock, so that nobody pairs new files with the old number.
         self.0.generation.send_modify(|generation| *generation += 1);
-        true
+        Ok(true)
     }
 
     fn client_config(&self, material: &Material, node: &NodeName) -> Arc<ClientConfig> {

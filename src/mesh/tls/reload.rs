@@ -91,11 +91,10 @@ impl TlsContext {
         } else {
             watched.read = now;
         }
-        match loaded.result {
-            Ok(material) => {
+        match loaded.result.and_then(|material| self.replace(material)) {
+            Ok(new) => {
                 watched.failed = None;
-                drop(watched);
-                if self.replace(material) { Look::Loaded } else { Look::Same }
+                if new { Look::Loaded } else { Look::Same }
             }
             Err(error) => {
                 watched.failed = Some(error.to_string());
