@@ -1,5 +1,6 @@
 //! muster: a cluster agent beside each broker node.
 
+pub mod agent;
 pub mod api;
 pub mod cli;
 pub mod command;

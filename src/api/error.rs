@@ -76,6 +76,7 @@ impl From<Refused> for ApiError {
             Refused::NotFound(_) => StatusCode::NOT_FOUND,
             Refused::Conflict(_) => StatusCode::CONFLICT,
             Refused::Unreachable(_) => StatusCode::GATEWAY_TIMEOUT,
+            Refused::NotSaved(_) => StatusCode::INTERNAL_SERVER_ERROR,
             Refused::Stopping => StatusCode::SERVICE_UNAVAILABLE,
         };
         Self::new(status, refused.to_string())

@@ -18,6 +18,8 @@ pub(super) struct Args {
 
 #[derive(Debug, Subcommand)]
 pub(super) enum Command {
+    /// Run the agent until SIGTERM or SIGINT
+    Run(FilesArgs),
     /// Check a configuration without running anything
     Check(CheckArgs),
     /// See and change the cluster

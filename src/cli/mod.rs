@@ -1,4 +1,4 @@
-//! The commands: `dev` starts a cluster of agents, the others are clients of the
+//! The commands: `run` is the agent, `dev` starts several; the others are clients of the
 //! HTTP API or read configuration.
 
 pub mod dev;
@@ -13,6 +13,7 @@ mod files;
 mod generate;
 mod members;
 mod out;
+mod run;
 mod sse;
 mod target;
 
@@ -40,6 +41,7 @@ pub fn main() -> ExitCode {
 
 fn dispatch(args: Args) -> Result<ExitCode, CliError> {
     match args.command {
+        Command::Run(args) => run::run(&args.config)?,
         Command::Check(args) => check::check(&args)?,
         Command::Completions { shell } => generate::completions(shell)?,
         Command::Man { dir } => generate::man(dir.as_deref())?,

@@ -309,8 +309,14 @@ impl Membership {
 
     /// Discovery answered: these are the nodes, this one possibly among them.
     pub fn handle_discovered(&mut self, now: Duration, nodes: &BTreeSet<NodeName>) {
-        self.notice_lag(now);
         self.answered_at.get_or_insert(now);
+        self.handle_contacts(now, nodes);
+    }
+
+    /// Discovery could not ask: these nodes are to be contacted all the same. It is no
+    /// answer, and founds no cluster.
+    pub fn handle_contacts(&mut self, now: Duration, nodes: &BTreeSet<NodeName>) {
+        self.notice_lag(now);
         for gone in self.discovered.difference(nodes).cloned().collect::<Vec<_>>() {
             self.links.peer(&gone).contact = false;
             if self.table.member(&gone).is_none() {

@@ -48,6 +48,9 @@ pub enum Refused {
     /// The other node did not answer. HTTP 504.
     #[error("{0}")]
     Unreachable(String),
+    /// It was done, and could not be made to last: the state is not on disk. HTTP 500.
+    #[error("{0}")]
+    NotSaved(String),
     /// The agent is stopping. HTTP 503.
     #[error("the agent is shutting down")]
     Stopping,

@@ -1,0 +1,302 @@
+//! Drives the membership machine: feeds it the mesh's events, discovery's answers,
+//! commands and the time, and carries out what it wants.
+//!
+//! Tasks: none of its own; [`Driver::run`] is one future, owned by the agent. It never
+//! awaits anything but its inputs, so that no slow disk, peer or reader holds it up.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::sync::Arc;
+use std::time::Duration;
+
+use tokio::sync::{mpsc, oneshot, watch};
+use tokio::time::{Instant, sleep_until};
+use tracing::{debug, error, info, warn};
+
+use super::disk::{Saved, Saver};
+use super::present::Presenter;
+use crate::command::{Command, Refused};
+use crate::discovery::{DiscoveryEvent, DiscoveryHandle};
+use crate::mesh::{DialError, LinkId, Mesh, MeshEvent, SendOutcome, Throttle, escaped};
+use crate::metrics::{Cause, Metrics, Word};
+use crate::node::NodeName;
+use crate::protocol::membership::{
+    DialFailure, Effect, LinkKey, Membership, Note, Reason, RequestId,
+};
+use crate::view::Snapshot;
+
+/// Round trips alone are published no more often than this.
+const LAZY_PUBLISH: Duration = Duration::from_millis(1000);
+
+/// Inputs taken in a row before effects are carried out and views published.
+const BATCH: usize = 64;
+
+/// Everything the driver works on.
+pub(super) struct Driver {
+    pub(super) machine: Membership,
+    pub(super) mesh: Arc<Mesh>,
+    pub(super) saver: Saver,
+    pub(super) presenter: Presenter,
+    pub(super) metrics: Arc<Metrics>,
+    pub(super) discovery: DiscoveryHandle,
+    pub(super) publish: watch::Sender<Arc<Snapshot>>,
+    /// The machine's zero.
+    pub(super) epoch: Instant,
+    pub(super) book: Book,
+}
+
+/// Where the driver's inputs come from.
+pub(super) struct Inputs {
+    pub(super) mesh: mpsc::Receiver<MeshEvent>,
+    pub(super) discovery: mpsc::Receiver<DiscoveryEvent>,
+    pub(super) commands: mpsc::Receiver<Command>,
+    pub(super) stop: oneshot::Receiver<()>,
+}
+
+/// What is under way.
+#[derive(Debug, Default)]
+pub(super) struct Book {
+    next_request: u64,
+    replies: BTreeMap<RequestId, oneshot::Sender<Result<(), Refused>>>,
+    /// Granted requests that wait for the disk, with the version they wait for.
+    waiting: Vec<(u64, RequestId)>,
+    saved_version: u64,
+    /// The newest version handed to the saver.
+    wanted_version: u64,
+    /// The state changed in a way that readers wait for.
+    news: bool,
+    /// Only details changed since this was last published.
+    published: Option<Instant>,
+    unreadable: Throttle,
+}
+
+impl Driver {
+    /// Runs until told to stop; then says goodbye, flushes links and state, and
+    /// withdraws this node from the discovery backend.
+    pub(super) async fn run(mut self, mut inputs: Inputs) {
+        let mut saved = self.saver.saved();
+        self.book.news = true;
+        loop {
+            self.carry_out();
+            self.save();
+            self.publish();
+            let wake = self.machine.next_deadline().map(|at| self.epoch + at);
+            let far = Instant::now() + LAZY_PUBLISH;
+            tokio::select! {
+                biased;
+                _ = &mut inputs.stop => break,
+                Some(event) = inputs.mesh.recv() => {
+                    self.mesh_event(event);
+                    for _ in 1..BATCH {
+                        let Ok(event) = inputs.mesh.try_recv() else { break };
+                        self.mesh_event(event);
+                    }
+                }
+                Some(event) = inputs.discovery.recv() => self.discovery_event(event),
+                Some(command) = inputs.commands.recv() => self.command(command),
+                Ok(()) = saved.changed() => {
+                    let state = saved.borrow_and_update().clone();
+                    self.saved(&state);
+                }
+                () = sleep_until(wake.unwrap_or(far).min(far)) => {
+                    let now = self.now();
+                    self.machine.handle_timeout(now);
+                }
+            }
+        }
+        self.stop().await;
+    }
+
+    fn now(&self) -> Duration {
+        self.epoch.elapsed()
+    }
+
+    async fn stop(mut self) {
+        let now = self.now();
+        self.machine.stop(now);
+        self.carry_out();
+        self.save();
+        let version = self.machine.durable_version();
+        let Self { mesh, saver, discovery, .. } = self;
+        tokio::join!(mesh.shutdown(), saver.flush(version), discovery.withdraw_and_stop());
+    }
+
+    fn mesh_event(&mut self, event: MeshEvent) {
+        let now = self.now();
+        match event {
+            MeshEvent::Up { link, peer, dialed, remote, local } => {
+                self.presenter.linked(&peer, remote.ip(), local.ip());
+                self.machine.handle_link_up(now, LinkKey(link.0), &peer, dialed);
+            }
+            MeshEvent::Frame { link, payload } => {
+                self.metrics.messages_received.inc();
+                self.machine.handle_frame(now, LinkKey(link.0), &payload);
+            }
+            MeshEvent::Down { link, reason, .. } => {
+                debug!(link = link.0, "link ended: {reason}");
+                self.machine.handle_link_down(now, LinkKey(link.0));
+                self.book.news = true;
+            }
+            MeshEvent::DialFailed { peer, error, after } => {
+                debug!(%peer, ?after, "dial failed: {error}");
+                let failure = failure(error);
+                self.machine.handle_dial_failed(now, &peer, &failure);
+            }
+        }
+    }
+
+    fn discovery_event(&mut self, event: DiscoveryEvent) {
+        let now = self.now();
+        let view = &mut self.presenter.discovery;
+        match event {
+            DiscoveryEvent::Answer { nodes } => {
+                view.answered = true;
+                view.last_success = Some(std::time::SystemTime::now());
+                view.last_error = None;
+                view.nodes = nodes.iter().cloned().collect();
+                self.machine.handle_discovered(now, &nodes);
+            }
+            DiscoveryEvent::Failed { error, nodes } => {
+                view.last_error = Some(error.to_string());
+                let known: BTreeSet<NodeName> = view.nodes.iter().cloned().chain(nodes).collect();
+                self.machine.handle_contacts(now, &known);
+            }
+        }
+        self.book.news = true;
+    }
+
+    fn command(&mut self, command: Command) {
+        let now = self.now();
+        self.book.next_request += 1;
+        let request = RequestId(self.book.next_request);
+        self.book.replies.insert(request, command.reply);
+        self.machine.handle_request(now, request, command.action);
+    }
+
+    fn carry_out(&mut self) {
+        while let Some(effect) = self.machine.poll_effect() {
+            match effect {
+                Effect::Dial(peer) => self.mesh.dial(peer),
+                Effect::Send(link, frame) => {
+                    if self.mesh.send(LinkId(link.0), &frame) == SendOutcome::Queued {
+                        self.metrics.messages_sent.inc();
+                    }
+                }
+                Effect::Close(link, reason) => self.mesh.close(LinkId(link.0), &reason),
+                Effect::Event(news) => {
+                    self.presenter.report(news);
+                    self.book.news = true;
+                }
+                Effect::Note(note) => self.note(note),
+                Effect::Reply(request, Ok(())) => {
+                    let version = self.machine.durable_version();
+                    if version <= self.book.saved_version {
+                        self.reply(request, Ok(()));
+                    } else {
+                        self.book.waiting.push((version, request));
+                    }
+                }
+                Effect::Reply(request, refused) => self.reply(request, refused),
+                Effect::Discovery(enabled) => {
+                    self.discovery.set_enabled(enabled);
+                    self.presenter.discovery.enabled = enabled;
+                    self.book.news = true;
+                }
+            }
+        }
+    }
+
+    fn note(&mut self, note: Note) {
+        self.book.news = true;
+        match note {
+            Note::Joined(id) => info!("this node belongs to cluster {id}"),
+            Note::Left(reason) if reason == Reason::Left => {
+                info!("this node left the cluster and stays out until join or discovery enable");
+            }
+            Note::Left(_) => warn!(
+                "this node was removed from the cluster by an operator and stays out until join \
+                 or discovery enable"
+            ),
+            Note::WeRefused(peer, text) => warn!(%peer, "refused a link: {text}"),
+            Note::TheyRefused(peer, text) => warn!(%peer, "{}", escaped(&text)),
+            Note::Conflict(Some(text)) => error!("{}", escaped(&text)),
+            Note::Conflict(None) => info!("the conflict over this node's name is over"),
+            Note::BadMessage(peer, text) => {
+                let cause = Cause { cause: Word("unreadable_message") };
+                self.metrics.frames_ignored.get_or_create(&cause).inc();
+                if let Some(more) = self.book.unreadable.pass("unreadable") {
+                    warn!(%peer, "{}{more}", escaped(&text));
+                }
+            }
+            Note::Slow(late) => warn!(
+                "this process did not run for {:.1} s: the machine is overloaded, or the process \
+                 was stopped; nobody is accused for that time",
+                late.as_secs_f64()
+            ),
+        }
+    }
+
+    /// Hands a state that is newer than the last one to the saver.
+    fn save(&mut self) {
+        let version = self.machine.durable_version();
+        if version > self.book.wanted_version {
+            self.book.wanted_version = version;
+            self.saver.want(version, self.machine.durable());
+        }
+    }
+
+    /// The disk has a newer state, or has none for a new reason.
+    fn saved(&mut self, state: &Saved) {
+        self.book.saved_version = state.version;
+        for (version, request) in std::mem::take(&mut self.book.waiting) {
+            if version <= state.version {
+                self.reply(request, Ok(()));
+            } else if let Some(error) = &state.error {
+                let text = format!("done, but it will not outlast a restart: {error}");
+                self.reply(request, Err(Refused::NotSaved(text)));
+            } else {
+                self.book.waiting.push((version, request));
+            }
+        }
+    }
+
+    fn reply(&mut self, request: RequestId, result: Result<(), Refused>) {
+        // Readers that come right after the answer see what was done.
+        self.book.news = true;
+        self.publish();
+        if let Some(reply) = self.book.replies.remove(&request) {
+            // Whoever asked may have gone away.
+            let _gone = reply.send(result);
+        }
+    }
+
+    /// Publishes a snapshot at once after news, and now and then for details.
+    fn publish(&mut self) {
+        let due =
+            self.book.news || self.book.published.is_none_or(|at| at.elapsed() >= LAZY_PUBLISH);
+        if !due {
+            return;
+        }
+        self.book.news = false;
+        self.book.published = Some(Instant::now());
+        let snapshot = self.presenter.snapshot(&self.machine);
+        self.publish.send_if_modified(|held| {
+            let changed = **held != snapshot;
+            if changed {
+                *held = Arc::new(snapshot);
+            }
+            changed
+        });
+    }
+}
+
+fn failure(error: DialError) -> DialFailure {
+    match error {
+        DialError::Refused => DialFailure::Refused,
+        DialError::Yield => DialFailure::Yield,
+        DialError::Resolve(text) | DialError::Unreachable(text) => DialFailure::Unreachable(text),
+        DialError::Timeout => {
+            DialFailure::Unreachable("the handshake was not finished in time".to_owned())
+        }
+        DialError::Rejected(text) => DialFailure::Rejected(text),
+    }
+}

@@ -1,0 +1,198 @@
+//! From the machine's records to what operators see: snapshots, events, log lines.
+
+use std::collections::BTreeMap;
+use std::net::{IpAddr, SocketAddr};
+use std::sync::Arc;
+use std::time::SystemTime;
+
+use tracing::{info, warn};
+
+use crate::config::Config;
+use crate::events::{Event, EventKind, EventLog};
+use crate::node::NodeName;
+use crate::protocol::membership::{Health, Membership, News, Standing, State};
+use crate::view::{
+    ClusterState, DiscoveryView, LastChange, LinkState, Member, MemberStatus, Snapshot,
+};
+
+/// Keeps what the machine does not: wall-clock times and addresses.
+#[derive(Debug)]
+pub(super) struct Presenter {
+    config: Arc<Config>,
+    events: Arc<EventLog>,
+    started: SystemTime,
+    changes: BTreeMap<NodeName, LastChange>,
+    addresses: BTreeMap<NodeName, SocketAddr>,
+    pub(super) discovery: DiscoveryView,
+}
+
+impl Presenter {
+    pub(super) fn new(config: Arc<Config>, events: Arc<EventLog>) -> Self {
+        let discovery = DiscoveryView {
+            answered: !config.cluster.strategy.is_automatic(),
+            ..DiscoveryView::default()
+        };
+        Self {
+            config,
+            events,
+            started: SystemTime::now(),
+            changes: BTreeMap::new(),
+            addresses: BTreeMap::new(),
+            discovery,
+        }
+    }
+
+    /// A link told where a node lives, and from where we speak to it.
+    pub(super) fn linked(&mut self, peer: &NodeName, remote: IpAddr, local: IpAddr) {
+        let mesh = &self.config.agent.mesh;
+        if let Some(port) = mesh.port_of(peer) {
+            self.addresses.insert(peer.clone(), SocketAddr::new(remote, port));
+        }
+        let own = &self.config.node.name;
+        if let Some(port) = mesh.port_of(own) {
+            let ip = own.host().ip().unwrap_or(local);
+            self.addresses.insert(own.clone(), SocketAddr::new(ip, port));
+        }
+    }
+
+    /// Writes a piece of news into the event ring and the log.
+    pub(super) fn report(&mut self, news: News) {
+        let now = SystemTime::now();
+        let from = news.from.map(status);
+        let to = news.to.health().map(status);
+        let kind = match (from, to, news.to) {
+            (None, Some(_), _) => EventKind::Joined,
+            (_, Some(_), _) => EventKind::Changed,
+            (_, None, Standing::Left) => EventKind::Left,
+            (_, None, _) => EventKind::Removed,
+        };
+        let News { node, reason, by, incarnation, .. } = news;
+        let reason = reason.text().to_owned();
+        let what = match (kind, to) {
+            (EventKind::Joined, Some(MemberStatus::Down)) => "is a member, down",
+            (EventKind::Joined, _) => "is a member, up",
+            (EventKind::Left, _) => "left the cluster",
+            (EventKind::Removed, _) => "was removed from the cluster",
+            (_, Some(MemberStatus::Up)) => "is up",
+            (_, Some(MemberStatus::Suspect)) => "is suspect",
+            (_, _) => "is down",
+        };
+        if to == Some(MemberStatus::Up) || kind == EventKind::Left {
+            info!(%node, incarnation = incarnation.0, %by, "{node} {what}: {reason}");
+        } else {
+            warn!(%node, incarnation = incarnation.0, %by, "{node} {what}: {reason}");
+        }
+        match to {
+            Some(to) => {
+                let change =
+                    LastChange { from, to, reason: reason.clone(), by: by.clone(), at: now };
+                self.changes.insert(node.clone(), change);
+            }
+            None => {
+                self.changes.remove(&node);
+                self.addresses.remove(&node);
+            }
+        }
+        self.events.push(|id| Event { id, at: now, kind, node, from, to, reason, by });
+    }
+
+    /// The cluster as it is now.
+    pub(super) fn snapshot(&self, machine: &Membership) -> Snapshot {
+        let cluster = &self.config.cluster;
+        let members = match machine.state() {
+            State::Left => Vec::new(),
+            _ => machine.table().members().map(|record| self.member(machine, record)).collect(),
+        };
+        Snapshot {
+            name: cluster.name.clone(),
+            description: cluster.description.clone(),
+            id: machine.id(),
+            self_node: self.config.node.name.clone(),
+            strategy: cluster.strategy.name(),
+            proto_dist: cluster.proto_dist.name(),
+            state: match machine.state() {
+                State::Forming => ClusterState::Forming,
+                State::Joined => ClusterState::Joined,
+                State::Left => ClusterState::Left,
+            },
+            members,
+            view_hash: machine.view_hash(),
+            disagreeing: machine.disagreeing().cloned().collect(),
+            majority: machine.table().majority(),
+            discovery: self.discovery.clone(),
+            conflict: machine.conflict().map(str::to_owned),
+        }
+    }
+
+    fn member(&self, machine: &Membership, record: &crate::protocol::membership::Record) -> Member {
+        let node = &record.node;
+        let is_self = *node == self.config.node.name;
+        let link = machine.link(node);
+        let change = self.changes.get(node);
+        Member {
+            node: node.clone(),
+            status: record.health().map_or(MemberStatus::Down, status),
+            role: record.role,
+            address: self.addresses.get(node).copied().or_else(|| self.literal(node)),
+            incarnation: record.incarnation,
+            since: change.map_or(self.started, |change| change.at),
+            link: match link {
+                Some(_) => LinkState::Connected,
+                None if machine.wants(node) => LinkState::None,
+                None => LinkState::Idle,
+            },
+            rtt_us: link
+                .and_then(|(_, rtt)| rtt)
+                .map(|rtt| u64::try_from(rtt.as_micros()).unwrap_or(u64::MAX)),
+            version: record.version.clone(),
+            is_self,
+            last_change: change.cloned(),
+        }
+    }
+
+    /// The address of a node whose name holds it.
+    fn literal(&self, node: &NodeName) -> Option<SocketAddr> {
+        Some(SocketAddr::new(node.host().ip()?, self.config.agent.mesh.port_of(node)?))
+    }
+
+    /// What a node without peers shows for ever.
+    pub(super) fn singleton(&self, incarnation: crate::node::Incarnation) -> Snapshot {
+        let Config { node, cluster, .. } = &*self.config;
+        Snapshot {
+            name: cluster.name.clone(),
+            description: cluster.description.clone(),
+            id: None,
+            self_node: node.name.clone(),
+            strategy: cluster.strategy.name(),
+            proto_dist: cluster.proto_dist.name(),
+            state: ClusterState::Singleton,
+            members: vec![Member {
+                node: node.name.clone(),
+                status: MemberStatus::Up,
+                role: node.role,
+                address: None,
+                incarnation,
+                since: self.started,
+                link: LinkState::Idle,
+                rtt_us: None,
+                version: super::VERSION.to_owned(),
+                is_self: true,
+                last_change: None,
+            }],
+            view_hash: 0,
+            disagreeing: Vec::new(),
+            majority: true,
+            discovery: self.discovery.clone(),
+            conflict: None,
+        }
+    }
+}
+
+/// As operators see it: a member known from disk only counts as down.
+fn status(health: Health) -> MemberStatus {
+    match health {
+        Health::Up => MemberStatus::Up,
+        Health::Suspect => MemberStatus::Suspect,
+        Health::Unknown | Health::Down => MemberStatus::Down,
+    }
+}

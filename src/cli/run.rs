@@ -1,0 +1,32 @@
+//! `muster run`.
+
+use std::path::PathBuf;
+
+use tracing::warn;
+
+use super::error::CliError;
+use super::files;
+use crate::{agent, logging};
+
+/// Workers of the agent's runtime: the membership on one, the API on the other. More
+/// would only cost memory.
+const WORKERS: usize = 2;
+
+/// Runs the agent in the foreground until it is told to stop.
+pub(super) fn run(config: &[PathBuf]) -> Result<(), CliError> {
+    let loaded = files::load(config)?;
+    logging::init(loaded.config.agent.log)
+        .map_err(|error| CliError::Failed(format!("cannot log: {error}")))?;
+    for warning in &loaded.warnings {
+        warn!("configuration: {warning}");
+    }
+    let runtime = tokio::runtime::Builder::new_multi_thread()
+        .worker_threads(WORKERS)
+        .max_blocking_threads(4)
+        .enable_all()
+        .build()
+        .map_err(|error| CliError::Failed(format!("cannot start: {error}")))?;
+    let result = runtime.block_on(agent::run(loaded.config));
+    runtime.shutdown_background();
+    result.map_err(|error| CliError::Failed(error.to_string()))
+}
