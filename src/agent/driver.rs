@@ -209,7 +209,7 @@ impl Driver {
         self.book.news = true;
         match note {
             Note::Joined(id) => info!("this node belongs to cluster {id}"),
-            Note::Left(reason) if reason == Reason::Left => {
+            Note::Left(Reason::Left) => {
                 info!("this node left the cluster and stays out until join or discovery enable");
             }
             Note::Left(_) => warn!(
