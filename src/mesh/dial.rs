@@ -1,11 +1,11 @@
 //! One attempt to reach one peer.
 
 use std::io;
-use std::net::SocketAddr;
+use std::net::{IpAddr, SocketAddr};
 use std::sync::Arc;
 use std::time::Duration;
 
-use tokio::net::TcpStream;
+use tokio::net::{TcpSocket, TcpStream};
 use tokio::sync::Notify;
 use tokio::time::{Instant, timeout};
 use tracing::{Instrument, debug, debug_span, warn};
@@ -13,7 +13,7 @@ use tracing::{Instrument, debug, debug_span, warn};
 use super::driver::{self, Established};
 use super::listen::tune;
 use super::shared::Shared;
-use super::{DialError, MeshEvent, escaped};
+use super::{DialError, MeshEvent, MeshSettings, escaped};
 use crate::node::NodeName;
 use crate::protocol::dist::handshake::{Handshake, HandshakeError};
 
@@ -105,7 +105,7 @@ async fn attempt(shared: &Shared, peer: &NodeName) -> Result<Established<TcpStre
     }
     let limit = shared.settings.handshake_timeout;
     let addresses = addresses(shared, peer, limit).await?;
-    let mut stream = connect(&addresses, CONNECT.min(limit)).await?;
+    let mut stream = connect(&addresses, source(&shared.settings), CONNECT.min(limit)).await?;
     tune(&stream);
     let ends = stream.peer_addr().and_then(|remote| Ok((remote, stream.local_addr()?)));
     let (remote, local) = ends.map_err(|error| DialError::Unreachable(error.to_string()))?;
@@ -137,11 +137,32 @@ async fn addresses(
     Ok(found.into_iter().take(MAX_ADDRESSES).map(|ip| SocketAddr::new(ip, port)).collect())
 }
 
+/// Where connections come from: the one address that is listened on, so that peers
+/// see the address they can reach; with several, or any, the system chooses.
+fn source(settings: &MeshSettings) -> Option<IpAddr> {
+    match settings.bind.as_slice() {
+        [only] if !only.ip().is_unspecified() => Some(only.ip()),
+        _ => None,
+    }
+}
+
+async fn connect_from(source: Option<IpAddr>, address: SocketAddr) -> io::Result<TcpStream> {
+    let socket = if address.is_ipv6() { TcpSocket::new_v6() } else { TcpSocket::new_v4() }?;
+    if let Some(source) = source.filter(|source| source.is_ipv6() == address.is_ipv6()) {
+        socket.bind(SocketAddr::new(source, 0))?;
+    }
+    socket.connect(address).await
+}
+
 /// The first address that accepts, in order.
-async fn connect(addresses: &[SocketAddr], limit: Duration) -> Result<TcpStream, DialError> {
+async fn connect(
+    addresses: &[SocketAddr],
+    source: Option<IpAddr>,
+    limit: Duration,
+) -> Result<TcpStream, DialError> {
     let mut unreachable = None;
     for &address in addresses {
-        match timeout(limit, TcpStream::connect(address)).await {
+        match timeout(limit, connect_from(source, address)).await {
             Ok(Ok(stream)) if is_itself(&stream) => {}
             Ok(Ok(stream)) => return Ok(stream),
             Ok(Err(error)) if error.kind() == io::ErrorKind::ConnectionRefused => {}

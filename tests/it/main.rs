@@ -10,5 +10,6 @@
 mod config;
 mod etcd;
 mod fuzz_corpus;
+mod lifecycle;
 mod support;
 mod tls;
