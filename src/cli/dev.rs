@@ -170,7 +170,7 @@ async fn live(
     say(&format!("formed in {} ms", started.elapsed().as_millis()));
     say(&table(agents).await);
     if let Some(first) = agents.first() {
-        say(&format!("ask one of them: muster --url http://{} members", first.api));
+        say(&format!("ask one of them: muster members --url http://{}", first.api));
     }
     say(&format!("logs: {}/*/agent.log", directory.display()));
     say(if args.keep {

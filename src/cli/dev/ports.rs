@@ -37,7 +37,7 @@ impl PortLease {
     /// ones where all of them are free, any others elsewhere.
     ///
     /// # Errors
-    /// `AddrInUse` when no block is free, or what the temporary directory said.
+    /// `AddrInUse` when no block is free, or what /tmp said.
     pub fn default_or_any(agents: u16) -> io::Result<Self> {
         if let Some(lock) = lock_block("default")? {
             let lease = Self { mesh_base: 6370, api_base: 7370, spare_base: 8370, _lock: lock };
@@ -128,9 +128,10 @@ fn lock_block(name: &str) -> io::Result<Option<File>> {
 }
 
 /// One directory a user: nobody can lock others out, or be locked out by their files.
+/// Not `TMPDIR`: ports belong to the whole machine, whatever the environment says.
 fn lock_directory() -> io::Result<PathBuf> {
     let user = std::fs::metadata("/proc/self")?.uid();
-    let directory = std::env::temp_dir().join(format!("muster-ports-{user}"));
+    let directory = PathBuf::from(format!("/tmp/muster-ports-{user}"));
     DirBuilder::new().recursive(true).mode(0o700).create(&directory)?;
     Ok(directory)
 }
