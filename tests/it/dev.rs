@@ -118,7 +118,7 @@ fn comes_up_and_cleans_up(arguments: &[&str], agents: usize) {
     assert!(dev.wait_end(), "{}", dev.printed());
     assert!(!dev.printed().contains("killed"), "{}", dev.printed());
     assert_eq!(dev.directories(), Vec::<PathBuf>::new());
-    assert_eq!(processes_of(dev.temporary.path()), []);
+    assert!(processes_of(dev.temporary.path()).is_empty());
 }
 
 #[test]

@@ -8,6 +8,8 @@
 )]
 
 mod config;
+mod dev;
+mod docs;
 mod etcd;
 mod fuzz_corpus;
 mod lifecycle;
