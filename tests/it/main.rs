@@ -8,10 +8,13 @@
 )]
 
 mod config;
+mod conformance;
 mod dev;
+mod dns;
 mod docs;
 mod etcd;
 mod fuzz_corpus;
 mod lifecycle;
+mod mcast;
 mod support;
 mod tls;

@@ -8,9 +8,12 @@
 #![allow(unreachable_pub, reason = "a test binary exports nothing")]
 
 pub mod agent;
+pub mod bind;
 pub mod cluster;
+pub mod discovery;
 pub mod etcd;
 pub mod http;
+pub mod mcast;
 pub mod pki;
 pub mod programs;
 pub mod wait;
