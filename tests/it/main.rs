@@ -16,5 +16,6 @@ mod etcd;
 mod fuzz_corpus;
 mod lifecycle;
 mod mcast;
+mod partitions;
 mod support;
 mod tls;

@@ -45,6 +45,7 @@ pub struct Spec {
     name: String,
     home: PathBuf,
     api: SocketAddr,
+    socket: Option<PathBuf>,
     config: String,
     environment: Vec<(String, String)>,
     wrapper: Vec<String>,
@@ -74,6 +75,7 @@ impl Spec {
             name: name.to_owned(),
             home,
             api,
+            socket: None,
             config,
             environment: Vec::new(),
             wrapper: Vec::new(),
@@ -115,6 +117,15 @@ impl Spec {
     pub fn api(mut self, api: SocketAddr) -> Self {
         self.api = api;
         self.line(&format!("agent.api.listen = \"{api}\""))
+    }
+
+    /// Has its API listen on a Unix socket, which is reached from any network namespace.
+    #[must_use]
+    pub fn api_on_socket(mut self) -> Self {
+        let socket = self.home.join("api.sock");
+        let line = format!("agent.api.listen = \"unix:{}\"", socket.display());
+        self.socket = Some(socket);
+        self.line(&line)
     }
 
     /// The node's name.
@@ -300,7 +311,10 @@ impl Agent {
 
     /// One request to its API.
     pub fn request(&self, method: &str, path: &str, body: Option<&Value>) -> io::Result<Answer> {
-        http::request(self.api(), method, path, &[], body)
+        match &self.spec.socket {
+            Some(socket) => http::request_unix(socket, method, path, body),
+            None => http::request(self.api(), method, path, &[], body),
+        }
     }
 
     /// The JSON of a route, whatever its status.
