@@ -68,7 +68,7 @@ impl Membership {
             Standing::Member(Health::Up) => self.risen(now, before, &node),
             Standing::Member(Health::Down) => self.fallen(now, record),
             Standing::Member(Health::Unknown) => self.links.plan(&node, now),
-            _ => self.gone(record),
+            _ => self.gone(now, record),
         }
     }
 
@@ -117,7 +117,7 @@ impl Membership {
     }
 
     /// A member left or was removed: tell it if we can, and let go of it.
-    fn gone(&mut self, record: &Record) {
+    fn gone(&mut self, now: Duration, record: &Record) {
         let node = &record.node;
         if let Some((key, _)) = self.links.active(node) {
             let news = vec![record.clone()];
@@ -126,10 +126,7 @@ impl Membership {
         }
         if self.wants(node) {
             // Discovery still names it: look in now and then.
-            let at = self.settings.timing.redial_refused;
-            if let Some(now) = self.timers.wake {
-                self.links.plan(node, now + at);
-            }
+            self.links.plan(node, now + self.settings.timing.redial_refused);
         } else {
             self.links.forget(node);
         }
