@@ -1,4 +1,49 @@
 //! muster: a cluster agent beside each broker node.
+//!
+//! It reads the node's `emqx.conf`, finds its peers with the configured discovery
+//! strategy, holds an authenticated mesh with them over the Erlang distribution
+//! protocol, keeps one agreed membership, and serves it on a local HTTP API and a
+//! command line.
+//!
+//! # What flows where
+//!
+//! ```text
+//!   emqx.conf, environment
+//!          │
+//!       config ── Config ──┐                      operators, brokers
+//!                          ▼                        │          ▲
+//!   backends ─ discovery ─ agent ── Snapshot ─────▶ api ◀── cli
+//!              answers ─▶  │  ▲ ◀── commands ────── │
+//!                          ▼  │     EventLog ──────▶│
+//!   peers ── mesh ─ frames ─▶ protocol::membership
+//!            │                (pure: records, probes, gossip)
+//!            └─ protocol::dist (pure: handshake, frames, terms)
+//! ```
+//!
+//! One task, the agent's driver, owns the membership machine. It hands the machine
+//! what the mesh, discovery, operators and the clock bring, and carries out what the
+//! machine wants: dial, send, close, report, answer. After every batch it publishes an
+//! immutable [`view::Snapshot`]; whoever reads the cluster reads that and waits for
+//! nobody.
+//!
+//! # Which part may know which
+//!
+//! Dependencies point down this table; nothing points up.
+//!
+//! | part | role | knows |
+//! | --- | --- | --- |
+//! | `main.rs` | arguments in, exit code out | [`cli`] |
+//! | [`cli`] | the commands: clients of the HTTP API; `run` starts the agent | [`agent`], [`config`], [`api`]'s shapes |
+//! | [`agent`] | owns the parts, wires them, stops them in order; state on disk | all below |
+//! | [`api`] | HTTP over snapshots, commands and events | [`view`], [`command`], [`events`], [`metrics`] |
+//! | [`discovery`] | one trait, one file a strategy, one runner | [`config`], [`node`] |
+//! | [`mesh`] | sockets: listen, dial, TCP, TLS, one driver per link | [`protocol`]`::dist`, [`resolve`] |
+//! | [`config`] | text to a typed, validated [`config::Config`] | [`node`], [`secret`] |
+//! | [`protocol`] | the pure core: no tokio, no sockets, no clock, no global randomness | [`node`] |
+//! | [`node`], [`secret`], [`view`], [`events`], [`metrics`] | the words everybody uses | nothing |
+//!
+//! CI fails when `protocol` names tokio, a socket, a clock or a global source of
+//! randomness: the simulator in `tests/sim` runs the very same code in virtual time.
 
 pub mod agent;
 pub mod api;
