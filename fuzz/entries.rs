@@ -4,16 +4,255 @@
 #![allow(dead_code, unreachable_pub, reason = "every target uses one of these")]
 
 use std::path::Path;
+use std::sync::Arc;
+use std::time::Duration;
 
 use muster::discovery::mcast::datagram::{Datagram, Keys};
+use muster::node::{BootId, NodeName, Role};
+use muster::protocol::dist::control::{self, Incoming};
+use muster::protocol::dist::frame::{Decoder, Prefix};
+use muster::protocol::dist::handshake::{Decision, Event, Handshake, HandshakeError, Local};
+use muster::protocol::dist::link::{self, Link, LinkTimes};
+use muster::protocol::membership::{
+    Durable, Effect, LinkKey, MAX_MEMBERS, Membership, Message, Settings, Timing,
+};
 use muster::secret::Secret;
 
 /// A target's function.
 pub type Entry = fn(&[u8]);
 
 /// Every target by the name of its corpus.
-pub const ENTRIES: &[(&str, Entry)] =
-    &[("config", config), ("mcast", mcast), ("ssl_dist", ssl_dist)];
+pub const ENTRIES: &[(&str, Entry)] = &[
+    ("config", config),
+    ("control", control),
+    ("frames", frames),
+    ("handshake_accept", handshake_accept),
+    ("handshake_dial", handshake_dial),
+    ("link", link),
+    ("mcast", mcast),
+    ("membership", membership),
+    ("ssl_dist", ssl_dist),
+];
+
+/// Challenge of the handshake targets. Constant, so that a corpus can hold the proof
+/// of the cookie that no fuzzer finds.
+const CHALLENGE: u32 = 0x0102_0304;
+
+/// Bytes as they may come: all at once, one by one, and in pieces of seven.
+const PIECES: [usize; 3] = [usize::MAX, 1, 7];
+
+fn name(text: &str) -> NodeName {
+    NodeName::parse(text).expect("a node name")
+}
+
+fn local() -> Arc<Local> {
+    let cookies = vec![Secret::new("offered"), Secret::new("accepted")];
+    Arc::new(Local { name: name("a@127.0.0.1"), creation: 1, cookies })
+}
+
+/// Runs a handshake to its end; what came out must not hang on how the bytes came.
+fn shake(
+    make: impl Fn() -> Handshake,
+    bytes: &[u8],
+    mut answer: impl FnMut(&mut Handshake, &Event) -> Result<(), HandshakeError>,
+) -> bool {
+    let mut run = |piece: usize| {
+        let mut machine = make();
+        let mut sent = machine.transmit();
+        for piece in bytes.chunks(piece.min(bytes.len().max(1))) {
+            machine.handle(piece);
+            loop {
+                let event = machine.poll();
+                let event = event.and_then(|event| match &event {
+                    Some(told) => answer(&mut machine, told).map(|()| event),
+                    None => Ok(None),
+                });
+                sent.extend(machine.transmit());
+                match event {
+                    Ok(None) => break,
+                    Ok(Some(Event::Done(peer))) => {
+                        assert_ne!(peer.name, name("a@127.0.0.1"));
+                        return (sent, Some(Ok(peer)));
+                    }
+                    Ok(Some(_)) => {}
+                    Err(error) => return (sent, Some(Err(error))),
+                }
+            }
+        }
+        (sent, None)
+    };
+    let whole = run(PIECES[0]);
+    for piece in &PIECES[1..] {
+        assert_eq!(run(*piece), whole);
+    }
+    matches!(whole.1, Some(Ok(_)))
+}
+
+/// The accepting handshake; the first byte is our own decision.
+pub fn handshake_accept(data: &[u8]) {
+    accept(data);
+}
+
+/// [`handshake_accept`]; whether the peer got in.
+pub fn accept(data: &[u8]) -> bool {
+    let Some((choice, bytes)) = data.split_first() else { return false };
+    let decision = match choice % 5 {
+        0 => Decision::Ok,
+        1 => Decision::OkSimultaneous,
+        2 => Decision::Nok,
+        3 => Decision::NotAllowed,
+        _ => Decision::Alive,
+    };
+    shake(
+        || Handshake::accept(local(), CHALLENGE),
+        bytes,
+        |machine, event| match event {
+            Event::Named(_) => machine.decide(decision),
+            _ => Ok(()),
+        },
+    )
+}
+
+/// The dialling handshake; the first byte says whether another link is wanted.
+pub fn handshake_dial(data: &[u8]) {
+    dial(data);
+}
+
+/// [`handshake_dial`]; whether the peer was let in.
+pub fn dial(data: &[u8]) -> bool {
+    let Some((choice, bytes)) = data.split_first() else { return false };
+    shake(
+        || Handshake::dial(local(), name("b@127.0.0.2"), CHALLENGE),
+        bytes,
+        |machine, event| match event {
+            Event::Alive => machine.answer_alive(choice % 2 == 0),
+            _ => Ok(()),
+        },
+    )
+}
+
+/// Frames of both widths: the same ones however the bytes came, none beyond the cap, and
+/// no more held than has arrived.
+pub fn frames(data: &[u8]) {
+    const MAX: usize = 600;
+    for prefix in [Prefix::Two, Prefix::Four] {
+        let run = |piece: usize| {
+            let mut decoder = Decoder::new(prefix, MAX);
+            let mut frames = Vec::new();
+            for bytes in data.chunks(piece.min(data.len().max(1))) {
+                decoder.push(bytes);
+                loop {
+                    match decoder.next_frame() {
+                        Ok(Some(frame)) => frames.push(frame.to_vec()),
+                        Ok(None) => break,
+                        Err(error) => return (frames, Err(error)),
+                    }
+                }
+                assert!(decoder.buffered() <= data.len());
+                // A vector grows by doubling at most, from a small beginning.
+                assert!(decoder.capacity() <= 2 * data.len() + 512);
+            }
+            (frames, Ok(decoder.buffered()))
+        };
+        let whole = run(PIECES[0]);
+        assert!(whole.0.iter().all(|frame| frame.len() <= MAX));
+        for piece in &PIECES[1..] {
+            assert_eq!(run(*piece), whole);
+        }
+    }
+}
+
+/// Control messages and the terms in them; an answer is one frame, as long as it says.
+pub fn control(data: &[u8]) {
+    match control::parse(data) {
+        Incoming::Payload(payload) => assert!(payload.len() < data.len()),
+        Incoming::IsAuth(question) => {
+            let mut out = Vec::new();
+            control::put_yes(&mut out, &question);
+            let length = out.first_chunk().map(|length| u32::from_be_bytes(*length));
+            assert_eq!(length, u32::try_from(out.len() - 4).ok());
+            assert!(out.len() <= question.answer_len(), "{} {}", out.len(), question.answer_len());
+        }
+        Incoming::Ignored(why) => assert!(!why.is_empty()),
+    }
+}
+
+/// An established link: the same events however the bytes came, bounded answers.
+pub fn link(data: &[u8]) {
+    let run = |piece: usize| {
+        let mut machine = Link::new(LinkTimes::default(), 600, &[], Duration::ZERO);
+        let mut events = Vec::new();
+        for (at, bytes) in (1..).zip(data.chunks(piece.min(data.len().max(1)))) {
+            let now = Duration::from_micros(at);
+            machine.handle(bytes, now);
+            loop {
+                match machine.poll() {
+                    Ok(Some(event)) => events.push(event),
+                    Ok(None) => break,
+                    Err(error) => return (events, Err(error)),
+                }
+            }
+            assert!(machine.transmit().len() <= 8192);
+            assert!(machine.next_deadline() > now);
+        }
+        (events, Ok(()))
+    };
+    // Answers that nobody reads are dropped, and how many depends on the pieces.
+    let told = |(events, end): (Vec<link::Event>, _)| {
+        let payloads = events.into_iter().filter(|event| matches!(event, link::Event::Payload(_)));
+        (payloads.collect::<Vec<_>>(), end)
+    };
+    let whole = told(run(PIECES[0]));
+    for piece in &PIECES[1..] {
+        assert_eq!(told(run(*piece)), whole);
+    }
+}
+
+/// Membership messages as a member sends them, which is after a good hello; the input is
+/// frames behind two-byte lengths. Whatever they say, the node is who it is.
+pub fn membership(data: &[u8]) {
+    let settings = |node: &str, boot| Settings {
+        node: name(node),
+        boot: BootId(boot),
+        role: Role::Core,
+        version: "0".to_owned(),
+        cluster: "emqxcl".to_owned(),
+        automatic: true,
+        autoheal: true,
+        autoclean: Some(Duration::from_secs(60)),
+        full_mesh_limit: 3,
+        timing: Timing::default(),
+    };
+    let start = |node, boot| {
+        Membership::new(settings(node, boot), Durable::default(), Duration::ZERO, boot)
+    };
+    let (mut here, mut there) = (start("a@127.0.0.1", 1), start("b@127.0.0.2", 2));
+    let (key, mut now) = (LinkKey(1), Duration::from_millis(1));
+    here.handle_link_up(now, key, &name("b@127.0.0.2"), false);
+    there.handle_link_up(now, key, &name("a@127.0.0.1"), true);
+    while let Some(effect) = there.poll_effect() {
+        if let Effect::Send(_, frame) = effect {
+            here.handle_frame(now, key, &frame);
+        }
+    }
+    let mut decoder = Decoder::new(Prefix::Two, usize::from(u16::MAX));
+    decoder.push(data);
+    while let Ok(Some(frame)) = decoder.next_frame() {
+        if let Ok(message) = Message::decode(frame) {
+            assert_eq!(Message::decode(&message.encode()).as_ref(), Ok(&message));
+        }
+        now += Duration::from_millis(700);
+        here.handle_frame(now, key, frame);
+        here.handle_timeout(now);
+        // What it asks of its driver goes with what it was sent.
+        let effects = std::iter::from_fn(|| here.poll_effect()).count();
+        assert!(effects <= 64 + 4 * frame.len(), "{effects} effects");
+        assert!(here.next_deadline().is_some());
+    }
+    assert_eq!(here.me().node, name("a@127.0.0.1"));
+    assert_eq!(here.me().boot, BootId(1));
+    assert!(here.table().member_count() <= MAX_MEMBERS);
+}
 
 /// Multicast datagrams: as they come, and under the right seal, which no fuzzer finds.
 /// What is understood is what its sender would have sent.
