@@ -2,6 +2,7 @@
 
 use std::collections::HashMap;
 use std::sync::Arc;
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use axum::Json;
 use axum::extract::State;
@@ -11,6 +12,8 @@ use super::body::Params;
 use super::error::ErrorBody;
 use super::{App, Check, Health};
 use crate::config::Config;
+use crate::mesh::tls::EXPIRY_WARNING;
+use crate::metrics::Metrics;
 use crate::view::{ClusterState, LinkState, MemberStatus, Snapshot};
 
 /// Whether the agent works at all; a restart helps when it does not.
@@ -48,7 +51,7 @@ pub(super) async fn readyz(
     let snapshot = app.snapshot();
     let config = &app.state.config;
     let verbose = params.contains_key("verbose");
-    let notices = if verbose { notices(&snapshot, config) } else { Vec::new() };
+    let notices = if verbose { notices(&snapshot, config, &app.state.metrics) } else { Vec::new() };
     answer(checks(&snapshot, config), notices)
 }
 
@@ -98,7 +101,7 @@ fn checks(snapshot: &Snapshot, config: &Config) -> Vec<Check> {
 }
 
 /// What does not stop the node from being ready, and yet wants attention.
-fn notices(snapshot: &Snapshot, config: &Config) -> Vec<Check> {
+fn notices(snapshot: &Snapshot, config: &Config, metrics: &Metrics) -> Vec<Check> {
     let disagreeing = &snapshot.disagreeing;
     let views = match disagreeing.len() {
         0 => "every member reports this view".to_owned(),
@@ -124,14 +127,8 @@ fn notices(snapshot: &Snapshot, config: &Config) -> Vec<Check> {
             error.is_none(),
             error.unwrap_or_else(|| "the newest round succeeded".to_owned()),
         ),
-        check(
-            "encryption",
-            config.cluster.proto_dist.is_tls(),
-            match config.cluster.proto_dist.is_tls() {
-                true => "the mesh is TLS",
-                false => "the mesh is plain TCP: authenticated by the cookie, readable on the way",
-            },
-        ),
+        encryption(config, metrics),
+        cookie(config),
         check(
             "api_token",
             token,
@@ -142,4 +139,31 @@ fn notices(snapshot: &Snapshot, config: &Config) -> Vec<Check> {
             },
         ),
     ]
+}
+
+/// How far the mesh is protected on its way.
+fn encryption(config: &Config, metrics: &Metrics) -> Check {
+    if !config.cluster.proto_dist.is_tls() {
+        let reason = "the mesh is plain TCP: guarded by the cookie, readable on the way";
+        return check("encryption", false, reason);
+    }
+    if metrics.tls_unverified.get() != 0 {
+        return check(
+            "encryption",
+            false,
+            "ssl_dist.conf says verify_none: peers are not verified",
+        );
+    }
+    let ends = u64::try_from(metrics.tls_not_after.get()).unwrap_or(0);
+    let left = (UNIX_EPOCH + Duration::from_secs(ends))
+        .duration_since(SystemTime::now())
+        .unwrap_or_default();
+    let days = left.as_secs() / 86_400;
+    let reason = format!("TLS, peers verified, own certificate valid for {days} more days");
+    check("encryption", left > EXPIRY_WARNING, reason)
+}
+
+fn cookie(config: &Config) -> Check {
+    let weak = config.weak_cookie();
+    check("cookie", weak.is_none(), weak.unwrap_or_else(|| "none is short or shipped".to_owned()))
 }

@@ -33,6 +33,8 @@ pub(super) enum Command {
     Members(MembersArgs),
     /// Follow what happens to the members
     Events(EventsArgs),
+    /// Look for what is wrong, and say what to do about it
+    Doctor(ConnectArgs),
     /// Run a throwaway cluster of real agents on this machine
     Dev(DevArgs),
     /// Print a completion script for a shell

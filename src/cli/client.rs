@@ -98,6 +98,12 @@ impl Client {
         self.read(&self.call(Method::GET, path, None).await?)
     }
 
+    /// `GET`, with a JSON answer under any status.
+    pub(super) async fn get_any<T: DeserializeOwned>(&self, path: &str) -> Result<T, ClientError> {
+        let (_, body) = self.exchange(Method::GET, path, None).await?;
+        self.read(&body)
+    }
+
     /// Any method, with a JSON body and a JSON answer.
     pub(super) async fn send<T: DeserializeOwned>(
         &self,
@@ -133,10 +139,19 @@ impl Client {
         path: &str,
         body: Option<Vec<u8>>,
     ) -> Result<Bytes, ClientError> {
+        let (status, body) = self.exchange(method, path, body).await?;
+        if status.is_success() { Ok(body) } else { Err(self.refused(status, &body)) }
+    }
+
+    async fn exchange(
+        &self,
+        method: Method,
+        path: &str,
+        body: Option<Vec<u8>>,
+    ) -> Result<(StatusCode, Bytes), ClientError> {
         let exchange = async {
             let (status, body) = self.answer(self.request(method, path, body)).await?;
-            let body = self.collect(body).await?;
-            if status.is_success() { Ok(body) } else { Err(self.refused(status, &body)) }
+            Ok((status, self.collect(body).await?))
         };
         match timeout(ANSWER_TIMEOUT, exchange).await {
             Ok(answer) => answer,

@@ -7,7 +7,7 @@ use super::client::ClientError;
 use crate::config::ConfigErrors;
 
 /// BSD's `sysexits.h`: a service is unavailable.
-const EX_UNAVAILABLE: u8 = 69;
+pub(super) const EX_UNAVAILABLE: u8 = 69;
 
 /// BSD's `sysexits.h`: something is misconfigured.
 const EX_CONFIG: u8 = 78;

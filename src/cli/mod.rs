@@ -7,6 +7,7 @@ mod args;
 mod check;
 mod client;
 mod cluster;
+mod doctor;
 mod error;
 mod events;
 mod files;
@@ -49,6 +50,7 @@ fn dispatch(args: Args) -> Result<ExitCode, CliError> {
         Command::Cluster { command, connect } => {
             client_runtime()?.block_on(cluster::run(command, &connect))?;
         }
+        Command::Doctor(connect) => return client_runtime()?.block_on(doctor::run(&connect)),
         Command::Members(args) => client_runtime()?.block_on(members::run(&args))?,
         Command::Events(args) => client_runtime()?.block_on(events::run(&args))?,
     }

@@ -1,7 +1,7 @@
 //! Where the agent is.
 
 use std::fmt;
-use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
+use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 use std::path::PathBuf;
 
 use axum::http::Uri;
@@ -10,8 +10,7 @@ use super::args::ConnectArgs;
 use super::client::Client;
 use super::error::CliError;
 use super::files;
-use crate::config::ApiListen;
-use crate::secret::Secret;
+use crate::config::{ApiListen, Config};
 
 /// Where an agent listens that nothing else was said about.
 const DEFAULT: SocketAddr = SocketAddr::new(IpAddr::V4(Ipv4Addr::LOCALHOST), 7370);
@@ -34,19 +33,11 @@ impl fmt::Display for Target {
     }
 }
 
-impl From<&ApiListen> for Target {
-    /// An unspecified address is reached over loopback.
-    fn from(listen: &ApiListen) -> Self {
+impl From<ApiListen> for Target {
+    fn from(listen: ApiListen) -> Self {
         match listen {
-            ApiListen::Unix(path) => Self::Unix(path.clone()),
-            ApiListen::Tcp(address) => {
-                let ip = match address.ip() {
-                    IpAddr::V4(ip) if ip.is_unspecified() => Ipv4Addr::LOCALHOST.into(),
-                    IpAddr::V6(ip) if ip.is_unspecified() => Ipv6Addr::LOCALHOST.into(),
-                    ip => ip,
-                };
-                Self::Tcp(SocketAddr::new(ip, address.port()).to_string())
-            }
+            ApiListen::Unix(path) => Self::Unix(path),
+            ApiListen::Tcp(address) => Self::Tcp(address.to_string()),
         }
     }
 }
@@ -73,17 +64,21 @@ fn parse(url: &str) -> Result<Target, String> {
 
 /// The client that the arguments ask for.
 pub(super) fn client(args: &ConnectArgs) -> Result<Client, CliError> {
-    let api = match args.config.as_slice() {
-        [] => None,
-        files => Some(files::load(files)?.config.agent.api),
-    };
-    let target = match (&args.url, &api) {
+    match args.config.as_slice() {
+        [] => client_of(args, None),
+        files => client_of(args, Some(&files::load(files)?.config)),
+    }
+}
+
+/// The client that the arguments and the agent's configuration ask for.
+pub(super) fn client_of(args: &ConnectArgs, config: Option<&Config>) -> Result<Client, CliError> {
+    let target = match (&args.url, config) {
         (Some(url), _) => parse(url).map_err(CliError::Usage)?,
-        (None, Some(api)) => (&api.listen).into(),
+        (None, Some(config)) => config.api_address().into(),
         (None, None) => Target::Tcp(DEFAULT.to_string()),
     };
-    let token: Option<Secret> = args.token.clone().or_else(|| api.and_then(|api| api.token));
-    Ok(Client::new(target, token))
+    let configured = || config.and_then(|config| config.agent.api.token.clone());
+    Ok(Client::new(target, args.token.clone().or_else(configured)))
 }
 
 #[cfg(test)]
@@ -103,18 +98,6 @@ mod tests {
             ["", "unix:", "127.0.0.1:7370", "https://a:1", "http://a/b", "http://a/?b", "ftp://a"]
         {
             assert!(parse(bad).is_err(), "{bad}");
-        }
-    }
-
-    #[test]
-    fn listening_everywhere_is_reached_over_loopback() {
-        for (listen, target) in [
-            ("0.0.0.0:7370", "http://127.0.0.1:7370"),
-            ("[::]:7371", "http://[::1]:7371"),
-            ("10.0.0.1:7370", "http://10.0.0.1:7370"),
-        ] {
-            let listen = ApiListen::Tcp(listen.parse().unwrap());
-            assert_eq!(Target::from(&listen).to_string(), target);
         }
     }
 }

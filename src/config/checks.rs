@@ -23,7 +23,23 @@ const SHIPPED_COOKIES: [&str; 2] = ["emqxsecretcookie", "emqx50elixir"];
 /// handshake (a digest of MD5), whoever recorded it.
 pub const SHORT_COOKIE: usize = 16;
 
+/// Why a cookie is no secret, in words that follow "the cookie is".
+fn weakness(text: &str) -> Option<String> {
+    if SHIPPED_COOKIES.contains(&text) {
+        return Some("one that EMQX ships".to_owned());
+    }
+    let short = text.chars().count() < SHORT_COOKIE;
+    short.then(|| format!("shorter than {SHORT_COOKIE} characters"))
+}
+
 impl Config {
+    /// Says of the weakest cookie why it is no secret, if one is none.
+    #[must_use]
+    pub fn weak_cookie(&self) -> Option<String> {
+        let weak = self.node.cookies.iter().find_map(|cookie| weakness(cookie.expose()))?;
+        Some(format!("a cookie is {weak}"))
+    }
+
     /// The addresses the mesh binds: those of `agent.mesh.bind`; else the node name's
     /// host if that is a loopback address, so that a local cluster stays local; else
     /// every address of the protocol's family.
@@ -193,15 +209,7 @@ fn cookie(
     agent: &AgentParts,
 ) {
     let (Some(cookies), Some(proto)) = (&node.cookies, &cluster.proto_dist) else { return };
-    let weak = cookies.value.iter().find_map(|cookie| {
-        let text = cookie.expose();
-        if SHIPPED_COOKIES.contains(&text) {
-            Some("one that EMQX ships".to_owned())
-        } else {
-            let short = text.chars().count() < SHORT_COOKIE;
-            short.then(|| format!("shorter than {SHORT_COOKIE} characters"))
-        }
-    });
+    let weak = cookies.value.iter().find_map(|cookie| weakness(cookie.expose()));
     let Some(weak) = weak else { return };
     let bound = match agent.bind.as_ref().filter(|bind| !bind.value.is_empty()) {
         Some(bind) => bind.value.iter().all(|ip| ip.value.is_loopback()),

@@ -125,6 +125,22 @@ pub fn spawn(
     runner::spawn(settings, Box::new(factory), metrics, enabled)
 }
 
+/// Asks the configured strategy once from outside the agent, registering nothing.
+/// `None` with multicast, whose port and answers belong to the running agent.
+///
+/// # Errors
+/// [`DiscoveryError`]: could not ask.
+pub async fn look(config: &Config) -> Option<Result<Answer, DiscoveryError>> {
+    match &config.cluster.strategy {
+        StrategyConfig::Mcast(_) => None,
+        StrategyConfig::Etcd(etcd) => {
+            let name = &config.cluster.name;
+            Some(Etcd::new(etcd.clone(), name, config.node.name.clone()).look().await)
+        }
+        _ => Some(strategy(config, &Arc::new(Metrics::default())).discover().await),
+    }
+}
+
 /// The configured strategy, fresh.
 fn strategy(config: &Config, metrics: &Arc<Metrics>) -> Box<dyn Strategy> {
     match &config.cluster.strategy {

@@ -7,6 +7,7 @@
     reason = "a test fails by panicking, and its output is for people"
 )]
 
+mod api;
 mod config;
 mod conformance;
 mod dev;

@@ -153,6 +153,18 @@ impl Etcd {
         }
     }
 
+    /// Lists the prefix over a connection of its own and registers nothing.
+    pub(super) async fn look(&self) -> Result<Answer, DiscoveryError> {
+        let mut error = DiscoveryError::BadAnswer("etcd: no server is configured".into());
+        for server in &self.shared.config.servers {
+            match connect(&self.shared.config, server).await {
+                Ok(mut client) => return self.list(&mut client, server).await,
+                Err(failure) => error = failure.into(),
+            }
+        }
+        Err(error)
+    }
+
     async fn list(&self, client: &mut Client, server: &str) -> Result<Answer, DiscoveryError> {
         let options = GetOptions::new().with_prefix().with_limit(MAX_KEYS);
         let keys = &self.shared.keys;

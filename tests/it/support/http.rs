@@ -132,10 +132,13 @@ impl Events {
             match field {
                 "id" => event.id = value.parse().ok(),
                 "event" => event.event = value.to_owned(),
-                "data" => event.data.push_str(value),
-                _ => continue,
+                "data" => {
+                    event.data.push_str(value);
+                    // An id without data only sets where a reader resumes.
+                    any = true;
+                }
+                _ => {}
             }
-            any = true;
         }
     }
 }
