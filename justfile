@@ -15,6 +15,10 @@ lint:
     scripts/deny
     cargo clippy --locked --all-targets -- -D warnings
 
+# The architecture and everything else, in a browser
+doc:
+    cargo doc --locked --no-deps --document-private-items --open
+
 # Format the code
 fmt:
     cargo fmt
@@ -27,3 +31,7 @@ bench *arguments:
 release:
     cargo build --locked --release
     ls -lh target/release/muster
+
+# Fuzz one target for some seconds; needs cargo-fuzz and a nightly toolchain
+fuzz target seconds="600":
+    cargo +nightly fuzz run {{target}} -- -max_total_time={{seconds}}
