@@ -275,14 +275,13 @@ impl Membership {
             (Intent::Join, _) | (_, Intent::Invite) => true,
             _ => false,
         };
-        let they_move = !we_move && (hello.intent == Intent::Join || mine == Intent::Invite);
         if let Some(theirs) = hello.id {
-            let merge = self.settings.automatic && hello.automatic && !they_move;
+            // Automatic clusters of one name are one cluster: nobody leaves anybody.
+            let merge = self.settings.automatic && hello.automatic;
             match self.id {
                 None => self.adopt(now, theirs),
-                Some(own) if own == theirs => {}
-                Some(_) if we_move => self.move_to(now, key, theirs),
-                Some(own) if merge && theirs < own => self.adopt(now, theirs),
+                Some(own) if merge => self.adopt(now, own.min(theirs)),
+                Some(own) if own != theirs && we_move => self.move_to(now, key, theirs),
                 Some(_) => {}
             }
         }
