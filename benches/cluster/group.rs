@@ -17,6 +17,7 @@ use crate::{erlang, muster as agent, serf};
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub(crate) enum System {
     Muster,
+    MusterTls,
     Serf,
     Erlang,
 }
@@ -25,6 +26,7 @@ impl System {
     pub(crate) fn name(self) -> &'static str {
         match self {
             Self::Muster => "muster",
+            Self::MusterTls => "muster-tls",
             Self::Serf => "serf",
             Self::Erlang => "erlang",
         }
@@ -33,7 +35,7 @@ impl System {
     /// Whether its program can be started.
     pub(crate) fn is_installed(self) -> bool {
         let program = match self {
-            Self::Muster => return true,
+            Self::Muster | Self::MusterTls => return true,
             Self::Serf => "serf",
             Self::Erlang => "erl",
         };
@@ -110,9 +112,11 @@ impl Group {
     /// Starts N processes as fast as they can be started.
     pub(crate) async fn start(system: System, n: usize) -> Self {
         let ground = Ground::new(n);
+        let authority = (system == System::MusterTls).then(agent::Authority::new);
         let commands: Vec<_> = (1..=n)
             .map(|k| match system {
-                System::Muster => agent::command(&ground, k),
+                System::Muster => agent::command(&ground, k, None),
+                System::MusterTls => agent::command(&ground, k, authority.as_ref()),
                 System::Serf => serf::command(&ground, k),
                 System::Erlang => erlang::command(&ground, k),
             })
@@ -128,7 +132,9 @@ impl Group {
             let reporter = Reporter { observer, sightings: sender.clone() };
             let api = ground.api(observer + 1);
             match system {
-                System::Muster => observers.spawn(agent::observe(api, reporter)),
+                System::Muster | System::MusterTls => {
+                    observers.spawn(agent::observe(api, reporter))
+                }
                 System::Serf => {
                     let output = process.as_mut().and_then(Process::stdout).unwrap();
                     observers.spawn(serf::observe(output, reporter))
@@ -196,7 +202,7 @@ impl Group {
     pub(crate) async fn start_time(system: System, limit: Duration) -> Option<Duration> {
         let ground = Ground::new(1);
         let command = match system {
-            System::Muster => agent::command(&ground, 1),
+            System::Muster | System::MusterTls => agent::command(&ground, 1, None),
             System::Serf => serf::command(&ground, 1),
             System::Erlang => erlang::command(&ground, 1),
         };
@@ -204,7 +210,7 @@ impl Group {
         let mut process = Process::spawn(command).expect("cannot start a process");
         let answered = async {
             match system {
-                System::Muster => agent::answers(ground.api(1)).await,
+                System::Muster | System::MusterTls => agent::answers(ground.api(1)).await,
                 System::Serf => serf::answers(ground.api(1)).await,
                 System::Erlang => erlang::answers(process.stdout().unwrap()).await,
             }

@@ -7,7 +7,7 @@
 //! stream, serf's log, Erlang's `monitor_nodes`), and a time ends when the
 //! last observer concerned has heard.
 //!
-//! `-- --quick` takes about a minute; `-- --only muster` (or `serf`, `erlang`)
+//! `-- --quick` takes about a minute; `-- --only muster` (or `muster-tls`, `serf`, `erlang`)
 //! leaves out the others.
 #![allow(
     clippy::unwrap_used,
@@ -25,6 +25,7 @@ mod process;
 mod report;
 mod serf;
 
+use std::collections::BTreeMap;
 use std::time::Duration;
 
 use group::{Group, System};
@@ -43,7 +44,7 @@ impl Plan {
     fn from_arguments() -> Self {
         let arguments: Vec<String> = std::env::args().skip(1).collect();
         let only = arguments.iter().position(|a| a == "--only").and_then(|i| arguments.get(i + 1));
-        let systems = [System::Muster, System::Serf, System::Erlang]
+        let systems = [System::Muster, System::MusterTls, System::Serf, System::Erlang]
             .into_iter()
             .filter(|system| only.is_none_or(|name| name == system.name()))
             .filter(|system| {
@@ -57,12 +58,17 @@ impl Plan {
         Self { quick: arguments.iter().any(|a| a == "--quick"), systems }
     }
 
-    fn formation_sizes(&self, system: System) -> &'static [(usize, usize)] {
-        match (system, self.quick) {
-            (System::Erlang, true) => &[(3, 1)],
-            (System::Erlang, false) => &[(3, 5), (10, 5), (20, 3)],
-            (_, true) => &[(3, 3), (10, 3), (20, 1), (50, 1)],
-            (_, false) => &[(3, 11), (10, 11), (20, 11), (50, 5)],
+    /// How often a cluster of this size is formed.
+    fn formations(&self, system: System, n: usize) -> usize {
+        match (system, n, self.quick) {
+            (System::Erlang, 3, true) => 1,
+            (System::Erlang, _, true) | (System::Erlang, 50, false) => 0,
+            (System::MusterTls, _, true) => usize::from(n == 20),
+            (System::Erlang, ..) => 5,
+            (_, 3 | 10, true) => 3,
+            (_, _, true) => 1,
+            (_, 50, false) => 7,
+            (_, _, false) => 11,
         }
     }
 
@@ -71,6 +77,8 @@ impl Plan {
         match (system, self.quick) {
             (System::Muster, true) => &[(5, 1, 2), (10, 1, 3)],
             (System::Muster, false) => &[(5, 5, 2), (10, 5, 3), (20, 3, 3), (50, 3, 3)],
+            (System::MusterTls, true) => &[],
+            (System::MusterTls, false) => &[(10, 3, 3)],
             (System::Serf, true) => &[(5, 1, 1)],
             (System::Serf, false) => &[(5, 3, 2), (10, 3, 2), (20, 1, 3), (50, 1, 3)],
             (System::Erlang, true) => &[(5, 1, 1)],
@@ -82,6 +90,7 @@ impl Plan {
     fn freezes(&self, system: System) -> &'static [(usize, usize)] {
         match (system, self.quick) {
             (System::Muster, true) => &[(5, 2)],
+            (System::MusterTls, _) => &[],
             (System::Serf, true) => &[(5, 1)],
             // Erlang's `net_ticktime` is a minute.
             (System::Erlang, true) => &[],
@@ -92,7 +101,7 @@ impl Plan {
 
     fn footprints(&self, system: System) -> &'static [usize] {
         match (system, self.quick) {
-            (System::Erlang, true) => &[],
+            (System::Erlang | System::MusterTls, true) => &[],
             (System::Erlang, false) => &[10],
             (_, true) => &[10],
             (_, false) => &[10, 50],
@@ -121,12 +130,14 @@ async fn main() {
 }
 
 async fn measure(plan: &Plan, report: &mut Report) {
+    formation(plan, report).await;
     for &system in &plan.systems {
-        eprintln!("measuring {}", system.name());
-        formation(plan, report, system).await;
         kills(plan, report, system).await;
         freezes(plan, report, system).await;
         footprint(plan, report, system).await;
+        if system == System::MusterTls {
+            continue;
+        }
         let mut starts = Samples::default();
         for _ in 0..plan.start_repetitions() {
             starts.push(Group::start_time(system, LIMIT).await);
@@ -138,14 +149,25 @@ async fn measure(plan: &Plan, report: &mut Report) {
     }
 }
 
-async fn formation(plan: &Plan, report: &mut Report, system: System) {
-    for &(n, repetitions) in plan.formation_sizes(system) {
-        let mut samples = Samples::default();
-        for _ in 0..repetitions {
-            let mut group = Group::start(system, n).await;
-            samples.push(group.formed(LIMIT).await);
+/// The systems take turns, so that whatever else the machine does meets them alike.
+async fn formation(plan: &Plan, report: &mut Report) {
+    for n in [3, 10, 20, 50] {
+        let mut samples: BTreeMap<System, (Samples, usize)> = plan
+            .systems
+            .iter()
+            .map(|&system| (system, (Samples::default(), plan.formations(system, n))))
+            .collect();
+        while samples.values().any(|(_, left)| *left > 0) {
+            for (&system, (samples, left)) in &mut samples {
+                if *left > 0 {
+                    *left -= 1;
+                    samples.push(Group::start(system, n).await.formed(LIMIT).await);
+                }
+            }
         }
-        report.time(&format!("formation, N = {n}"), system, &samples);
+        for (system, (samples, _)) in samples {
+            report.time(&format!("formation, N = {n}"), system, &samples);
+        }
     }
 }
 
@@ -198,8 +220,8 @@ async fn footprint(plan: &Plan, report: &mut Report, system: System) {
         report.cell(&format!("idle CPU per agent, N = {n}"), system, format!("{share:.3} %"));
         let mut rss = group.resident_kib();
         rss.sort_unstable();
-        let median = rss[rss.len() / 2] as f64 / 1024.0;
-        report.cell(&format!("resident memory, N = {n}"), system, format!("{median:.1} MiB"));
+        let median = rss[rss.len() / 2] as f64 * 1024.0 / 1e6;
+        report.cell(&format!("resident memory, N = {n}"), system, format!("{median:.1} MB"));
     }
 }
 

@@ -2,9 +2,11 @@
 
 use std::io;
 use std::net::SocketAddr;
+use std::path::Path;
 use std::process::Stdio;
 use std::time::Duration;
 
+use rcgen::{BasicConstraints, CertificateParams, IsCa, Issuer, KeyPair, SanType};
 use serde_json::Value;
 use tokio::io::{AsyncBufReadExt, AsyncReadExt, AsyncWriteExt, BufReader};
 use tokio::net::TcpStream;
@@ -13,7 +15,46 @@ use tokio::time::sleep;
 
 use crate::group::{Ground, Reporter};
 
-pub(crate) fn command(ground: &Ground, k: usize) -> Command {
+/// Issues the certificates of one group.
+pub(crate) struct Authority {
+    issuer: Issuer<'static, KeyPair>,
+    pem: String,
+}
+
+impl Authority {
+    pub(crate) fn new() -> Self {
+        let key = KeyPair::generate().unwrap();
+        let mut params = CertificateParams::default();
+        params.is_ca = IsCa::Ca(BasicConstraints::Unconstrained);
+        let pem = params.self_signed(&key).unwrap().pem();
+        Self { issuer: Issuer::new(params, key), pem }
+    }
+
+    /// Writes a node's files; the lines of configuration that use them.
+    fn issue(&self, k: usize, home: &Path) -> String {
+        let key = KeyPair::generate().unwrap();
+        let mut params = CertificateParams::default();
+        let uri = format!("muster:emqx{k}@127.0.0.1").try_into().unwrap();
+        params.subject_alt_names = vec![SanType::URI(uri)];
+        let certificate = params.signed_by(&key, &self.issuer).unwrap().pem();
+        let (cert, keyfile) = (home.join("cert.pem"), home.join("key.pem"));
+        let (ca, optfile) = (home.join("ca.pem"), home.join("ssl_dist.conf"));
+        std::fs::write(&cert, certificate).unwrap();
+        std::fs::write(&keyfile, key.serialize_pem()).unwrap();
+        std::fs::write(&ca, &self.pem).unwrap();
+        let options = format!(
+            "{{certfile, {cert:?}}}, {{keyfile, {keyfile:?}}}, {{cacertfile, {ca:?}}}, \
+             {{verify, verify_peer}}"
+        );
+        let text = format!(
+            "[{{server, [{options}, {{fail_if_no_peer_cert, true}}]}}, {{client, [{options}]}}]."
+        );
+        std::fs::write(&optfile, text).unwrap();
+        format!("cluster.proto_dist = inet_tls\nnode.ssl_dist_optfile = {optfile:?}\n")
+    }
+}
+
+pub(crate) fn command(ground: &Ground, k: usize, tls: Option<&Authority>) -> Command {
     let seeds: Vec<_> = (1..=ground.n).map(|k| format!("\"emqx{k}@127.0.0.1\"")).collect();
     let home = ground.directory.path().join(format!("agent{k}"));
     std::fs::create_dir(&home).unwrap();
@@ -27,7 +68,8 @@ pub(crate) fn command(ground: &Ground, k: usize) -> Command {
         ground.ports.mesh_base(),
         ground.api(k),
     );
-    std::fs::write(&config, text).unwrap();
+    let tls = tls.map(|authority| authority.issue(k, &home)).unwrap_or_default();
+    std::fs::write(&config, text + &tls).unwrap();
     let mut command = Command::new(env!("CARGO_BIN_EXE_muster"));
     command.arg("run").arg("-c").arg(config).stdout(Stdio::null());
     command

@@ -16,14 +16,14 @@ impl Samples {
         self.0.push(sample);
     }
 
-    /// `median (min to max, count)`, with failures counted.
+    /// `median (min to max; count)`, with failures counted; empty without samples.
     fn text(&self) -> String {
         let mut times: Vec<_> = self.0.iter().copied().flatten().collect();
         times.sort_unstable();
         let failed = self.0.len() - times.len();
         let failed = if failed == 0 { String::new() } else { format!(", {failed} never") };
         let Some((&first, &last)) = times.first().zip(times.last()) else {
-            return if self.0.is_empty() { "–".to_owned() } else { "never".to_owned() };
+            return if self.0.is_empty() { String::new() } else { "never".to_owned() };
         };
         let median = show(times[times.len() / 2]);
         if times.len() == 1 && failed.is_empty() {
@@ -53,11 +53,14 @@ impl Report {
     }
 
     pub(crate) fn time(&mut self, row: &str, system: System, samples: &Samples) {
-        self.cell(row, system, samples.text());
+        let text = samples.text();
+        if !text.is_empty() {
+            self.cell(row, system, text);
+        }
     }
 
     pub(crate) fn cell(&mut self, row: &str, system: System, text: String) {
-        eprintln!("  {row}: {text}");
+        eprintln!("{row}, {}: {text}", system.name());
         let index = self.rows.iter().position(|(name, _)| name == row).unwrap_or_else(|| {
             self.rows.push((row.to_owned(), BTreeMap::new()));
             self.rows.len() - 1
@@ -103,6 +106,7 @@ fn target(row: &str) -> &'static str {
 fn title(system: System) -> String {
     match system {
         System::Muster => format!("muster {}", env!("CARGO_PKG_VERSION")),
+        System::MusterTls => "muster, TLS".to_owned(),
         System::Serf => {
             // Debian's serf calls itself a development version; the package knows.
             let package = output("dpkg-query", &["-W", "-f=${Version}", "serf"]);
