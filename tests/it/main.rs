@@ -11,6 +11,7 @@ mod api;
 mod config;
 mod conformance;
 mod dev;
+mod discovery;
 mod dns;
 mod docs;
 mod etcd;

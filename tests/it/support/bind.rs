@@ -56,6 +56,7 @@ impl Bind {
         let (port, control) = (free_port(ip), free_port(Ipv4Addr::LOCALHOST.into()));
         let mut bind = Self { dir, ip, port, control, serial: 0, child: None };
         bind.configure();
+        bind.localhost(&["@ A 127.0.0.2", "@ A 127.0.0.3"]);
         bind.write_zone("", 1);
         Some(bind)
     }
@@ -98,8 +99,15 @@ impl Bind {
              default-key tests; }};\n"
         );
         std::fs::write(self.path().join("rndc.conf"), rndc).unwrap();
-        let zone = "$TTL 1\n@ SOA ns.localhost. root.localhost. 1 60 60 60 1\n@ NS ns\n\
-                    ns A 127.0.0.1\n@ A 127.0.0.2\n@ A 127.0.0.3\n";
+    }
+
+    /// Replaces the records of `localhost`; before [`Bind::run`].
+    pub fn localhost(&self, records: &[&str]) {
+        let zone = format!(
+            "$TTL 1\n@ SOA ns.localhost. root.localhost. 1 60 60 60 1\n@ NS ns\n\
+             ns A 127.0.0.1\n{}\n",
+            records.join("\n")
+        );
         std::fs::write(self.path().join("localhost.zone"), zone).unwrap();
     }
 
