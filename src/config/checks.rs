@@ -10,7 +10,7 @@ use super::read_cluster::ClusterParts;
 use super::read_node::NodeParts;
 use super::reader::{Read, Reader};
 use super::tree::{Node, ROOTS, Value};
-use super::types::{ApiListen, Config, ProtoDist, RecordType, StrategyConfig};
+use super::types::{AddressType, ApiListen, Config, ProtoDist, RecordType, StrategyConfig};
 use crate::node::{Host, NodeName};
 
 /// The API's port of a node with offset 0.
@@ -99,6 +99,7 @@ pub(super) fn across(
     }
     if let Some(strategy) = &cluster.strategy {
         record_type(r, name, strategy);
+        k8s_names(r, name, strategy);
     }
     cookie(r, name, node, cluster, agent);
     api(r, agent);
@@ -122,7 +123,7 @@ fn ports(r: &mut Reader<'_>, name: &Read<NodeName>, agent: &mut AgentParts) {
         match API_BASE_PORT.checked_add(offset) {
             Some(port) => {
                 let address = SocketAddr::from((Ipv4Addr::LOCALHOST, port));
-                r.derived(&keys::API_LISTEN, address);
+                r.derived(&keys::API_LISTEN, address, false);
                 agent.listen = Some(Read {
                     value: ApiListen::Tcp(address),
                     origin: super::error::Origin::Default,
@@ -177,7 +178,7 @@ fn families(
         }
     }
     if !wrong && agent.bind.as_ref().is_none_or(|bind| bind.value.is_empty()) {
-        r.derived(&keys::MESH_BIND, default_bind(&name.value, proto.value));
+        r.derived(&keys::MESH_BIND, default_bind(&name.value, proto.value), true);
     }
 }
 
@@ -198,6 +199,20 @@ fn record_type(r: &mut Reader<'_>, name: &Read<NodeName>, strategy: &Read<Strate
         let own = name.value.name();
         let hint = format!("name it {own}@ADDRESS, or set cluster.dns.record_type = srv");
         r.error(name, message, &hint);
+    }
+}
+
+/// Kubernetes' endpoints are given node names; this node's own should be one of them.
+fn k8s_names(r: &mut Reader<'_>, name: &Read<NodeName>, strategy: &Read<StrategyConfig>) {
+    let StrategyConfig::K8s(k8s) = &strategy.value else { return };
+    let ip = k8s.address_type == AddressType::Ip;
+    if k8s.app_name != name.value.name() || ip != name.value.host().ip().is_some() {
+        let host = if ip { "an address" } else { "a DNS name" };
+        let message = format!(
+            "found `{}`, but discovery names the nodes {}@ and {host}",
+            name.value, k8s.app_name
+        );
+        r.warn(name, message, "a node must have the name that the others find it by");
     }
 }
 
@@ -279,7 +294,7 @@ fn walk(r: &mut Reader<'_>, path: &str, node: &Node) {
         }
         let finding = Finding {
             origin: child.key_origin.clone(),
-            message: "nobody knows this key".to_owned(),
+            message: "unknown key".to_owned(),
             hint: Some(suggestion(&path)),
             key: path,
         };

@@ -15,6 +15,7 @@ mod dialect;
 mod env;
 mod error;
 mod explain;
+mod growth;
 mod keys;
 mod loader;
 mod nearest;

@@ -337,7 +337,7 @@ fn k8s(r: &mut Reader<'_>, own: Option<&NodeName>) -> Option<K8sConfig> {
     let app_name = match (app_name, own) {
         (Some(read), _) => Some(read.value),
         (None, Some(own)) if r.find(&keys::K8S_APP_NAME).is_none() => {
-            r.derived(&keys::K8S_APP_NAME, own.name());
+            r.derived(&keys::K8S_APP_NAME, own.name(), false);
             Some(own.name().to_owned())
         }
         (None, _) => None,

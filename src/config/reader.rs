@@ -5,6 +5,7 @@ use std::collections::HashMap;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
+use super::dialect::FULL_WIDTH;
 use super::error::{Finding, Origin, Warning};
 use super::keys::{Key, Unset};
 use super::loader::{Files, reason};
@@ -111,7 +112,7 @@ impl<'a> Reader<'a> {
             origin: origin.clone(),
             key: at.to_owned(),
             message: format!("found {found}, allowed: {}", key.allowed),
-            hint: fault.hint,
+            hint: full_width(text).or(fault.hint),
         });
     }
 
@@ -298,9 +299,11 @@ impl<'a> Reader<'a> {
     }
 
     /// Notes what a key comes to that nobody set.
-    pub(super) fn derived(&mut self, key: &Key, value: impl std::fmt::Display) {
+    pub(super) fn derived(&mut self, key: &Key, value: impl std::fmt::Display, list: bool) {
         if self.find(key).is_none() {
-            self.setting(key, quote(&value.to_string()), &Origin::Default);
+            let value = quote(&value.to_string());
+            let value = if list { format!("[{value}]") } else { value };
+            self.setting(key, value, &Origin::Default);
         }
     }
 
@@ -356,9 +359,14 @@ pub(super) fn size_within(text: &str, min: u64, max: u64) -> Result<usize, Fault
 /// A value as HOCON shows it: bare where that is unmistakable.
 pub(super) fn quote(text: &str) -> String {
     let bare = !text.is_empty()
-        && text.chars().all(|c| c.is_ascii_alphanumeric() || "_-.".contains(c))
-        && !text.starts_with(['-', '.']);
+        && text.chars().all(|c| c.is_ascii_alphanumeric() || "_-".contains(c))
+        && !text.starts_with('-');
     if bare { text.to_owned() } else { serde_json::Value::from(text).to_string() }
+}
+
+fn full_width(text: &str) -> Option<String> {
+    let c = text.chars().find(|c| FULL_WIDTH.contains(*c))?;
+    Some(format!("`{c}` is a full-width character; write the ASCII one"))
 }
 
 fn stars() -> String {

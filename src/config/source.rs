@@ -53,6 +53,11 @@ impl Expanded {
         &self.text
     }
 
+    /// A line, counted from 1; empty beyond the end.
+    pub(super) fn line(&self, line: usize) -> &str {
+        line.checked_sub(1).and_then(|n| self.text.split('\n').nth(n)).unwrap_or_default()
+    }
+
     pub(super) fn push(&mut self, c: char) {
         self.text.push(c);
         self.end.advance(c);

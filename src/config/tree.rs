@@ -7,8 +7,9 @@ use std::sync::Arc;
 
 use hocon::{HoconError, HoconValue, ParseOptions, ScalarType};
 
-use super::dialect::{self, Layer};
+use super::dialect::{self, FULL_WIDTH, Layer};
 use super::error::{ConfigErrors, Finding, Origin, Warning};
+use super::growth::References;
 use super::loader::{Files, reason};
 use super::source::{Expanded, Index};
 
@@ -87,6 +88,7 @@ pub(super) fn load(
     let mut warnings = Vec::new();
     let mut all = Expanded::new();
     let mut index = Index::default();
+    let mut references = References::default();
     for path in paths {
         let path: Arc<Path> = path.as_path().into();
         let text = match files.read(&path) {
@@ -107,6 +109,7 @@ pub(super) fn load(
         if layer.errors.is_empty() && syntax.is_none() {
             all.append(&layer.expanded);
             index.extend(layer.index);
+            references.extend(layer.references);
         } else if layer.errors.is_empty() {
             errors.extend(syntax);
         } else {
@@ -114,6 +117,12 @@ pub(super) fn load(
         }
     }
     if !errors.is_empty() {
+        return Err(ConfigErrors { errors, warnings });
+    }
+    if let Some(key) = references.excess() {
+        let message = "found substitutions that multiply what they refer to".to_owned();
+        let errors =
+            vec![Finding { origin: index.value(&key), key: key.join("."), message, hint: None }];
         return Err(ConfigErrors { errors, warnings });
     }
     // Layers are resolved together: one may refer to keys of another.
@@ -142,36 +151,38 @@ fn syntax_error(layer: &Layer) -> Option<Finding> {
 }
 
 fn finding(error: &HoconError, text: &Expanded) -> Finding {
-    let (origin, key, message) = match error {
-        HoconError::Parse(e) => (text.origin(e.line, e.col), String::new(), e.message.clone()),
-        HoconError::Resolve(e) => (
-            text.origin(e.line, e.col),
-            String::new(),
-            format!("cannot resolve ${{{}}}: {}", e.path, e.message),
-        ),
-        other => (Origin::Default, String::new(), other.to_string()),
+    let (place, message, hint) = match error {
+        HoconError::Parse(e) => {
+            let at = (e.line, e.col);
+            (Some(at), e.message.clone(), syntax_hint(text, at))
+        }
+        HoconError::Resolve(e) if e.message.contains("circular") => {
+            let message = format!("${{{}}} refers to itself", e.path);
+            (Some((e.line, e.col)), message, None)
+        }
+        HoconError::Resolve(e) if !e.path.is_empty() && e.message.contains("could not resolve") => {
+            let message = format!("found ${{{}}}, which nothing defines", e.path);
+            let hint = "define the key, or write ${?…} to leave it out".to_owned();
+            (Some((e.line, e.col)), message, Some(hint))
+        }
+        HoconError::Resolve(e) => (Some((e.line, e.col)), e.message.clone(), None),
+        other => (None, other.to_string(), None),
     };
-    let hint = hint(error, text);
-    Finding { origin, key, message, hint }
+    let (line, column) = place.unwrap_or_default();
+    let source = text.line(line).to_ascii_lowercase();
+    // The parser's words may repeat the text.
+    let secret = ["cookie", "password", "token"].iter().any(|word| source.contains(word));
+    let message = if secret { "this line cannot be read".to_owned() } else { message };
+    Finding { origin: text.origin(line, column), key: String::new(), message, hint }
 }
 
 /// Typical slips behind a syntax error, told by the character at its place.
-fn hint(error: &HoconError, text: &Expanded) -> Option<String> {
-    let (line, column) = match error {
-        HoconError::Parse(e) => (e.line, e.col),
-        HoconError::Resolve(_) => {
-            return Some("define the key, or write ${?…} to leave it out".to_owned());
-        }
-        _ => return None,
-    };
-    let source = text.text().split('\n').nth(line.checked_sub(1)?)?;
-    let c = source.chars().nth(column.checked_sub(1)?)?;
-    let advice = match c {
-        '：' | '＝' | '，' | '“' | '”' | '｛' | '｝' | '［' | '］' => {
-            "this is a full-width character; write the ASCII one"
-        }
-        ':' => "values with a `:` must be quoted",
-        _ => "values other than words and numbers must be quoted",
+fn syntax_hint(text: &Expanded, (line, column): (usize, usize)) -> Option<String> {
+    let c = text.line(line).chars().nth(column.checked_sub(1)?)?;
+    let advice = if FULL_WIDTH.contains(c) {
+        "this is a full-width character; write the ASCII one"
+    } else {
+        "values other than words and numbers must be quoted"
     };
     Some(advice.to_owned())
 }
@@ -219,6 +230,7 @@ pub(super) fn from_env(
         let source: Arc<Path> = Path::new(name).into();
         let layer = dialect::expand(&source, &format!("value = {text}"), files);
         if layer.errors.is_empty()
+            && layer.references.excess().is_none()
             && let Ok(config) = hocon::parse_with_env(layer.expanded.text(), env)
             && config.keys().iter().all(|key| *key == "value")
         {

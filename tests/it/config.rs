@@ -101,3 +101,65 @@ fn snippets(page: &str, language: &str) -> Vec<String> {
     }
     found
 }
+
+/// One case of `tests/data/broken.txt`.
+struct Broken {
+    title: String,
+    alone: bool,
+    env: Vec<(String, String)>,
+    text: String,
+    expected: String,
+}
+
+fn broken() -> Vec<Broken> {
+    let all = std::fs::read_to_string(repository().join("tests/data/broken.txt")).unwrap();
+    let mut cases = Vec::new();
+    for case in all.split("\n=== ").skip(1) {
+        let (title, rest) = case.split_once('\n').unwrap();
+        let (input, expected) = rest.split_once("---").unwrap();
+        let (settings, text): (Vec<&str>, Vec<&str>) =
+            input.lines().partition(|line| line.starts_with("$ "));
+        let env = settings.iter().filter_map(|line| {
+            let (name, value) = line["$ ".len()..].split_once('=')?;
+            Some((name.to_owned(), value.to_owned()))
+        });
+        cases.push(Broken {
+            title: title.to_owned(),
+            alone: settings.contains(&"$ alone"),
+            env: env.collect(),
+            text: text.join("\n"),
+            expected: expected.trim().to_owned(),
+        });
+    }
+    cases
+}
+
+/// Files in memory, so that messages name them shortly.
+struct Memory(Vec<(&'static str, String)>);
+
+impl config::Files for Memory {
+    fn read(&self, path: &Path) -> std::io::Result<String> {
+        let file = self.0.iter().find(|(name, _)| Path::new(name) == path);
+        file.map(|(_, text)| text.clone()).ok_or_else(|| std::io::ErrorKind::NotFound.into())
+    }
+}
+
+#[test]
+fn broken_configurations_say_exactly_what_is_wrong() {
+    let cases = broken();
+    assert!(cases.len() >= 40, "{} cases", cases.len());
+    let mut wrong = String::new();
+    for case in cases {
+        let base = if case.alone { "" } else { "node.cookie = \"long-enough-for-a-test\"" };
+        let files = Memory(vec![("base.conf", base.to_owned()), ("emqx.conf", case.text)]);
+        let layers = ["base.conf".into(), "emqx.conf".into()];
+        let message = match config::load_with(&layers, case.env, &files) {
+            Ok(_) => "(it loads)".to_owned(),
+            Err(errors) => errors.to_string(),
+        };
+        if message != case.expected {
+            wrong += &format!("=== {}\n{message}\n\n", case.title);
+        }
+    }
+    assert!(wrong.is_empty(), "these messages are not as expected:\n{wrong}");
+}

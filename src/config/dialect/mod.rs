@@ -7,20 +7,24 @@
 //! stands. It accepts anything: what is malformed is left for the parser to refuse,
 //! except for what this pass can name better.
 
+mod include;
+mod strings;
+
 use std::path::Path;
 use std::sync::Arc;
 
 use super::error::{Finding, Origin, Warning};
-use super::loader::{Files, reason};
+use super::growth::References;
+use super::loader::Files;
 use super::source::{Expanded, Index, Pos};
+use strings::ends_unquoted;
+
+/// Punctuation of East Asian keyboards, easily taken for ours.
+pub(super) const FULL_WIDTH: &str = "｛｝［］：＝，“”＂＃＠";
 
 /// Nesting of blocks, lists and dotted keys together. Configuration uses eight; the
 /// parser and the trees behind it recurse, and this is far from their stack's end.
 const MAX_DEPTH: usize = 64;
-/// How deep includes go.
-const MAX_INCLUDE_DEPTH: usize = 16;
-/// How many files one layer includes.
-const MAX_INCLUDES: usize = 256;
 /// Substitutions in one layer: each may refer to another, and the parser follows them
 /// by recursion.
 const MAX_SUBSTITUTIONS: usize = 256;
@@ -30,6 +34,7 @@ const MAX_SUBSTITUTIONS: usize = 256;
 pub(super) struct Layer {
     pub(super) expanded: Expanded,
     pub(super) index: Index,
+    pub(super) references: References,
     pub(super) errors: Vec<Finding>,
     pub(super) warnings: Vec<Warning>,
 }
@@ -40,6 +45,7 @@ pub(super) fn expand(file: &Arc<Path>, text: &str, files: &dyn Files) -> Layer {
         files,
         expanded: Expanded::new(),
         index: Index::default(),
+        references: References::default(),
         errors: Vec::new(),
         warnings: Vec::new(),
         stack: vec![Arc::clone(file)],
@@ -48,14 +54,15 @@ pub(super) fn expand(file: &Arc<Path>, text: &str, files: &dyn Files) -> Layer {
     };
     let mut path = Vec::new();
     Scanner::new(&mut expander, file, text, &mut path, 0).run();
-    let Expander { expanded, index, errors, warnings, .. } = expander;
-    Layer { expanded, index, errors, warnings }
+    let Expander { expanded, index, references, errors, warnings, .. } = expander;
+    Layer { expanded, index, references, errors, warnings }
 }
 
 struct Expander<'a> {
     files: &'a dyn Files,
     expanded: Expanded,
     index: Index,
+    references: References,
     errors: Vec<Finding>,
     warnings: Vec<Warning>,
     /// The files being read, outermost first.
@@ -143,6 +150,8 @@ impl<'s, 'a> Scanner<'s, 'a> {
             && let Some(Frame::Object { open, .. } | Frame::List { open, .. }) = self.frames.last()
         {
             let open = *open;
+            let base = self.base();
+            self.path.truncate(base);
             self.error(open, "this bracket is never closed", None);
         }
         self.path.truncate(self.top);
@@ -377,7 +386,13 @@ impl<'s, 'a> Scanner<'s, 'a> {
             self.to.index.set_key(&self.path[..n], self.file, start);
         }
         self.to.index.set_key(self.path, self.file, start);
+        self.to.references.field();
         self.parts = 0;
+        if let Some(c) = written.chars().find(|c| FULL_WIDTH.contains(*c)) {
+            self.path.truncate(base);
+            let message = format!("found the full-width `{c}` in a key");
+            return Err(self.error(start, message, Some("write the ASCII character")));
+        }
         match self.peek(0) {
             Some('=' | ':') => {
                 self.copy();
@@ -390,9 +405,7 @@ impl<'s, 'a> Scanner<'s, 'a> {
             }
             Some('{') => self.expect = Expect::Value,
             _ => {
-                let key = self.path.join(".");
-                self.path.truncate(base);
-                let message = format!("found `{key}` without a value");
+                let message = "found a key without a value";
                 return Err(self.error(start, message, Some("write key = value, or key { … }")));
             }
         }
@@ -401,11 +414,11 @@ impl<'s, 'a> Scanner<'s, 'a> {
 
     /// `cluster.K8s`, as the last segment of `written`, becomes `cluster.k8s`: two
     /// layers may spell the block differently and are still to be merged.
-    fn normalize(&self, written: &mut String) {
-        let [.., last] = self.path.as_slice() else { return };
-        if self.path.len() == 2 && self.path[0] == "cluster" && last.eq_ignore_ascii_case("k8s") {
-            let at = written.to_ascii_lowercase().rfind("k8s");
-            if let Some(at) = at {
+    fn normalize(&mut self, written: &mut String) {
+        let [root, block] = self.path.as_mut_slice() else { return };
+        if root == "cluster" && block.eq_ignore_ascii_case("k8s") {
+            *block = "k8s".to_owned();
+            if let Some(at) = written.to_ascii_lowercase().rfind("k8s") {
                 written.replace_range(at..at + 3, "k8s");
             }
         }
@@ -499,33 +512,10 @@ impl<'s, 'a> Scanner<'s, 'a> {
         }
     }
 
-    /// An unquoted value: with an `@` inside it is quoted, which the specification
-    /// demands and EMQX does not.
-    fn unquoted(&mut self) {
-        let mut end = 0;
-        let mut at_sign = false;
-        while let Some(c) = self.peek(end) {
-            if ends_unquoted(c) || (c == '/' && self.peek(end + 1) == Some('/')) {
-                break;
-            }
-            at_sign |= c == '@';
-            end += 1;
-        }
-        if !at_sign || self.peek(0) == Some('@') {
-            self.copy_n(end);
-            return;
-        }
-        self.to.expanded.push('"');
-        self.mark();
-        self.copy_n(end);
-        self.to.expanded.push('"');
-        self.mark();
-    }
-
     fn substitution(&mut self) -> Result<(), Stop> {
         self.to.substitutions += 1;
         if self.to.substitutions > MAX_SUBSTITUTIONS {
-            let message = format!("more than {MAX_SUBSTITUTIONS} substitutions");
+            let message = format!("found more than {MAX_SUBSTITUTIONS} substitutions");
             return Err(self.error(self.pos, message, None));
         }
         self.copy_n(2);
@@ -537,239 +527,16 @@ impl<'s, 'a> Scanner<'s, 'a> {
             self.skip_n(11);
             prefix.to_ascii_lowercase().chars().for_each(|c| self.to.expanded.push(c));
         }
+        let mut target = prefix.to_ascii_lowercase();
+        target.truncate(if target == "cluster.k8s" { 11 } else { 0 });
         while let Some(c) = self.peek(0).filter(|c| *c != '\n') {
             self.copy();
             if c == '}' {
                 break;
             }
+            target.push(c);
         }
+        self.to.references.add(self.path, &target);
         Ok(())
     }
-
-    /// `"…"`. A backslash that escapes nothing stands for itself, as in EMQX; a pair
-    /// of surrogates becomes its character.
-    fn quoted(&mut self) -> Result<(), Stop> {
-        let start = self.pos;
-        self.copy();
-        while let Some(c) = self.peek(0).filter(|c| *c != '\n') {
-            match c {
-                '"' => {
-                    self.copy();
-                    return Ok(());
-                }
-                '\\' => match self.peek(1) {
-                    Some('"' | '\\' | 'b' | 'f' | 'n' | 'r' | 't') => self.copy_n(2),
-                    Some('u') => self.unicode_escape(),
-                    _ => {
-                        self.to.expanded.push('\\');
-                        self.mark();
-                        self.copy();
-                    }
-                },
-                _ => self.copy(),
-            }
-        }
-        Err(self.error(start, "this string is never closed", Some("end it with `\"` on its line")))
-    }
-
-    fn unicode_escape(&mut self) {
-        let unit = |from: usize| -> Option<u16> {
-            let digits: String =
-                self.chars.get(self.at + from + 2..self.at + from + 6)?.iter().collect();
-            let escape = self.peek(from) == Some('\\') && self.peek(from + 1) == Some('u');
-            (escape && digits.chars().all(|c| c.is_ascii_hexdigit()))
-                .then(|| u16::from_str_radix(&digits, 16).ok())?
-        };
-        let pair = [unit(0), unit(6)].map(Option::unwrap_or_default);
-        match char::decode_utf16(pair).next() {
-            Some(Ok(c)) if c > '\u{ffff}' => {
-                self.skip_n(12);
-                self.to.expanded.push(c);
-                self.mark();
-            }
-            _ => self.copy_n(2),
-        }
-    }
-
-    /// `"""…"""`, taken literally; with `"""~` and a line's end behind it, without its
-    /// indentation and markers.
-    fn triple_quoted(&mut self) -> Result<(), Stop> {
-        let start = self.pos;
-        let indented = self.starts_with("\"\"\"~\n") || self.starts_with("\"\"\"~\r\n");
-        if !indented {
-            self.copy_n(3);
-            while self.peek(0).is_some() && !self.starts_with("\"\"\"") {
-                self.copy();
-            }
-            if self.peek(0).is_none() {
-                return Err(self.unclosed_triple(start));
-            }
-            while self.peek(0) == Some('"') {
-                self.copy();
-            }
-            return Ok(());
-        }
-        self.skip_n(4);
-        while self.skip().is_some_and(|c| c != '\n') {}
-        let mut body = String::new();
-        while let Some(c) = self.peek(0) {
-            if self.starts_with("\"\"\"") && self.peek(3) != Some('"') {
-                break;
-            }
-            self.skip();
-            body.push(c);
-        }
-        if self.peek(0).is_none() {
-            return Err(self.unclosed_triple(start));
-        }
-        self.skip_n(3);
-        self.to.expanded.push('"');
-        for c in unindent(&body).chars() {
-            match c {
-                '"' | '\\' => {
-                    self.to.expanded.push('\\');
-                    self.to.expanded.push(c);
-                }
-                '\n' => "\\n".chars().for_each(|c| self.to.expanded.push(c)),
-                c => self.to.expanded.push(c),
-            }
-        }
-        self.to.expanded.push('"');
-        self.mark();
-        Ok(())
-    }
-
-    fn unclosed_triple(&mut self, start: Pos) -> Stop {
-        self.error(start, "this string is never closed", Some("end it with `\"\"\"`"))
-    }
-
-    /// `include` as a statement, not as the beginning of a key.
-    fn is_include(&self) -> bool {
-        let word = "include";
-        if !self.starts_with(word) {
-            return false;
-        }
-        let rest = self.chars[self.at + word.len()..].iter();
-        let rest: String = rest.skip_while(|c| matches!(c, ' ' | '\t')).take(10).collect();
-        ["\"", "required", "file", "url", "classpath", "package"]
-            .iter()
-            .any(|form| rest.starts_with(form))
-    }
-
-    /// `include "x"`, `include file("x")`, `include required("x")`,
-    /// `include required(file("x"))`.
-    fn include(&mut self) -> Result<(), Stop> {
-        let start = self.pos;
-        let mut statement = String::new();
-        while self.peek(0).is_some_and(|c| c != '"' && c != '\n') {
-            statement.extend(self.skip());
-        }
-        let mut name = String::new();
-        if self.skip() == Some('"') {
-            while self.peek(0).is_some_and(|c| c != '"' && c != '\n') {
-                name.extend(self.skip());
-            }
-            self.skip();
-        }
-        let form: String = statement["include".len()..].split_whitespace().collect();
-        let (required, parentheses) = match form.as_str() {
-            "" => (false, 0),
-            "file(" => (false, 1),
-            "required(" => (true, 1),
-            "required(file(" => (true, 2),
-            _ => {
-                let hint = "allowed: include \"x\", file(\"x\"), required(\"x\")";
-                return Err(self.error(start, "this form of include is not known", Some(hint)));
-            }
-        };
-        for _ in 0..parentheses {
-            while self.peek(0).is_some_and(|c| matches!(c, ' ' | '\t')) {
-                self.skip();
-            }
-            if self.skip() != Some(')') {
-                return Err(self.error(start, "this include lacks a `)`", None));
-            }
-        }
-        self.splice(start, &name, required)?;
-        // A comma that follows would stand alone.
-        while self.peek(0).is_some_and(|c| matches!(c, ' ' | '\t' | ',')) {
-            self.skip();
-        }
-        self.to.expanded.push('\n');
-        self.mark();
-        self.expect = Expect::Key;
-        Ok(())
-    }
-
-    fn splice(&mut self, start: Pos, name: &str, required: bool) -> Result<(), Stop> {
-        let path: Arc<Path> = match self.file.parent() {
-            Some(parent) => parent.join(name).into(),
-            None => Path::new(name).into(),
-        };
-        if self.to.stack.contains(&path) {
-            let message = format!("{} includes itself", path.display());
-            return Err(self.error(start, message, None));
-        }
-        self.to.included += 1;
-        if self.to.stack.len() > MAX_INCLUDE_DEPTH || self.to.included > MAX_INCLUDES {
-            let message = format!(
-                "includes go deeper than {MAX_INCLUDE_DEPTH} or are more than {MAX_INCLUDES}"
-            );
-            return Err(self.error(start, message, None));
-        }
-        let text = match self.to.files.read(&path) {
-            Ok(text) => text,
-            Err(error) => {
-                let missing = error.kind() == std::io::ErrorKind::NotFound;
-                let message = format!("cannot include {}: {}", path.display(), reason(&error));
-                if required || !missing {
-                    return Err(self.error(start, message, None));
-                }
-                let origin = self.origin(start);
-                self.to.warnings.push(Finding {
-                    origin,
-                    key: String::new(),
-                    message,
-                    hint: Some("write include required(\"…\") to make this an error".to_owned()),
-                });
-                return Ok(());
-            }
-        };
-        self.to.expanded.push('\n');
-        self.to.stack.push(Arc::clone(&path));
-        let before = self.to.errors.len();
-        let base = self.base();
-        self.path.truncate(base);
-        let depth = self.depth + self.frames.len();
-        Scanner::new(self.to, &path, &text, self.path, depth).run();
-        self.to.stack.pop();
-        if self.to.errors.len() > before { Err(Stop) } else { Ok(()) }
-    }
-}
-
-/// Characters that an unquoted value does not hold (HOCON specification, "Unquoted
-/// strings"), `@` excepted.
-fn ends_unquoted(c: char) -> bool {
-    c.is_whitespace() || "$\"{}[]:=,+#`^?!*&\\".contains(c)
-}
-
-/// EMQX's rule for `"""~`: the indentation is the least of the lines that hold
-/// something; a last line of blanks may have less, and a `~` that ends it is dropped.
-fn unindent(body: &str) -> String {
-    let mut lines: Vec<&str> = body.split('\n').collect();
-    let last = lines.pop().unwrap_or_default();
-    let last = last.strip_suffix('~').unwrap_or(last);
-    let spaces = |line: &str| line.bytes().take_while(|b| *b == b' ').count();
-    let blank = |line: &str| line.is_empty() || line == "\r";
-    let of_lines = lines.iter().filter(|line| !blank(line)).map(|line| spaces(line)).min();
-    let only_spaces = last.bytes().all(|b| b == b' ');
-    let indent = match of_lines {
-        Some(least) if only_spaces => least,
-        Some(least) => least.min(spaces(last)),
-        None if only_spaces => 0,
-        None => spaces(last),
-    };
-    lines.push(last);
-    let cut = |line: &&str| line[indent.min(spaces(line))..].to_owned();
-    lines.iter().map(cut).collect::<Vec<_>>().join("\n")
 }
