@@ -163,3 +163,78 @@ fn broken_configurations_say_exactly_what_is_wrong() {
     }
     assert!(wrong.is_empty(), "these messages are not as expected:\n{wrong}");
 }
+
+fn reference() -> String {
+    std::fs::read_to_string(repository().join("docs/configuration.md")).unwrap()
+}
+
+#[test]
+fn the_reference_lists_every_key_as_it_is() {
+    use muster::config::{KEYS, Unset};
+    let page = reference();
+    for key in KEYS {
+        let default = match key.unset {
+            Unset::Text("") => "`\"\"`".to_owned(),
+            Unset::Text(text) => format!("`{text}`"),
+            Unset::List(items) => format!("`[{}]`", items.join(", ")),
+            Unset::Nothing(words) => words.to_owned(),
+            Unset::Required => "required".to_owned(),
+        };
+        let row = format!("| `{}` | {default} | {} | `{}` |", key.path, key.allowed, key.env());
+        assert!(page.contains(&row), "docs/configuration.md lacks\n{row}");
+    }
+    let rows = page
+        .lines()
+        .filter(|l| {
+            l.starts_with("| `node.") || l.starts_with("| `cluster.") || l.starts_with("| `agent.")
+        })
+        .count();
+    assert_eq!(rows, KEYS.len(), "docs/configuration.md has rows for keys that are gone");
+}
+
+#[test]
+fn snippets_of_the_reference_load() {
+    let page = reference();
+    let snippets = snippets(&page, "hocon");
+    assert_eq!(snippets.len(), 6);
+    let [least, language, ..] = snippets.as_slice() else { panic!() };
+    assert_eq!(over_base(least).node.cookies[0].expose(), "0f9a3c3e5b0c4c8a9d1e");
+    let config = over_base(language);
+    let StrategyConfig::Static { seeds } = &config.cluster.strategy else { panic!() };
+    assert_eq!(seeds.len(), 3);
+    assert_eq!(config.cluster.description, "Factory 1\n");
+    assert_eq!(config.agent.api.listen, config::ApiListen::Tcp(([127, 0, 0, 1], 7390).into()));
+    for snippet in &snippets {
+        over_base(snippet);
+    }
+}
+
+#[test]
+fn errors_have_a_form_for_programs() {
+    let files = Memory(vec![("emqx.conf", "node { cookie = \"a b\", name = x }".to_owned())]);
+    let errors = config::load_with(&["emqx.conf".into()], [], &files).unwrap_err();
+    let json = serde_json::to_value(&errors).unwrap();
+    assert_eq!(json["errors"][0]["key"], "node.cookie");
+    assert_eq!(json["errors"][0]["line"], 1);
+    assert_eq!(json["errors"][1]["file"], "emqx.conf");
+    assert_eq!(json["errors"][1]["column"], 31);
+    assert!(!json.to_string().contains("a b"));
+}
+
+/// The loader of real files: what the operating system refuses is said plainly.
+#[test]
+fn files_that_cannot_be_read() {
+    let dir = tempfile::tempdir().unwrap();
+    let refused = |path: &Path| config::load(&[path.to_owned()], []).unwrap_err().to_string();
+    let missing = dir.path().join("none.conf");
+    let expected = format!("{}: cannot read this file: no such file", missing.display());
+    assert_eq!(refused(&missing), expected);
+    let expected = format!("{}: cannot read this file: it is a directory", dir.path().display());
+    assert_eq!(refused(dir.path()), expected);
+    let binary = dir.path().join("binary");
+    std::fs::write(&binary, [0xff, 0xfe, 0]).unwrap();
+    assert!(refused(&binary).ends_with("not UTF-8 text"));
+    let long = dir.path().join("long");
+    std::fs::write(&long, vec![b'#'; (4 << 20) + 1]).unwrap();
+    assert!(refused(&long).ends_with("longer than 4194304 bytes"));
+}
