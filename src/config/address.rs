@@ -2,7 +2,7 @@
 
 use std::net::{IpAddr, SocketAddr};
 
-use super::reader::Fault;
+use super::reader::{Fault, shorten};
 use crate::node::NodeName;
 
 /// A node name.
@@ -24,7 +24,7 @@ pub(super) fn http_url(text: &str) -> Result<String, Fault> {
     let Some((scheme, rest)) = text.split_once("://") else {
         return Err(match text {
             "http:" | "https:" => Fault::hint(quoting),
-            _ => Fault::hint(format!("put the scheme before it: \"http://{text}\"")),
+            _ => Fault::hint(format!("put the scheme before it: \"http://{}\"", shorten(text))),
         });
     };
     if !["http", "https"].iter().any(|known| scheme.eq_ignore_ascii_case(known)) {

@@ -7,12 +7,16 @@ use std::time::Duration;
 
 use super::dialect::FULL_WIDTH;
 use super::error::{Finding, Origin, Warning};
-use super::keys::{Key, Unset};
+use super::keys::{KEYS, Key, Unset};
 use super::loader::{Files, reason};
 use super::nearest::near;
 use super::tree::{Node, Value};
 use super::units;
 use crate::secret::Secret;
+
+/// Secrets of at least so many bytes are looked for in what other keys show; shorter
+/// ones would blot out words.
+const SCRUBBED: usize = 8;
 
 /// One line of the effective configuration.
 #[derive(Clone, Debug, PartialEq, Eq, serde::Serialize)]
@@ -58,6 +62,8 @@ pub(super) struct Reader<'a> {
     files: &'a dyn Files,
     /// Stands for `EMQX_ETC_DIR` where the environment has none.
     etc_dir: &'a Path,
+    /// Texts that another key may hold too, through a substitution.
+    secrets: Vec<&'a str>,
     pub(super) errors: Vec<Finding>,
     pub(super) warnings: Vec<Warning>,
     pub(super) settings: Vec<Setting>,
@@ -71,7 +77,14 @@ impl<'a> Reader<'a> {
         etc_dir: &'a Path,
     ) -> Self {
         let (errors, warnings, settings) = Default::default();
-        Self { root, env, files, etc_dir, errors, warnings, settings }
+        let mut secrets = Vec::new();
+        for key in KEYS.iter().filter(|key| key.secret) {
+            for path in [Some(key.path), key.alias].into_iter().flatten() {
+                root.at(path).into_iter().for_each(|node| node.texts(&mut secrets));
+            }
+        }
+        secrets.retain(|secret| secret.len() >= SCRUBBED && !secret.starts_with("file://"));
+        Self { root, env, files, etc_dir, secrets, errors, warnings, settings }
     }
 
     /// The node of a key, under its name or its old name.
@@ -88,7 +101,7 @@ impl<'a> Reader<'a> {
         self.errors.push(Finding {
             origin: at.origin.clone(),
             key: at.key.clone(),
-            message,
+            message: self.scrub(message),
             hint: (!hint.is_empty()).then(|| hint.to_owned()),
         });
     }
@@ -97,7 +110,7 @@ impl<'a> Reader<'a> {
         self.warnings.push(Finding {
             origin: at.origin.clone(),
             key: at.key.clone(),
-            message,
+            message: self.scrub(message),
             hint: (!hint.is_empty()).then(|| hint.to_owned()),
         });
     }
@@ -111,13 +124,19 @@ impl<'a> Reader<'a> {
         self.errors.push(Finding {
             origin: origin.clone(),
             key: at.to_owned(),
-            message: format!("found {found}, allowed: {}", key.allowed),
-            hint: full_width(text).or(fault.hint),
+            message: format!("found {}, allowed: {}", self.scrub(found), key.allowed),
+            hint: full_width(text).or(fault.hint).map(|hint| self.scrub(hint)),
         });
     }
 
     fn setting(&mut self, key: &Key, value: String, origin: &Origin) {
+        let held = self.secrets.iter().any(|secret| value.contains(secret));
+        let value = if held { stars() } else { value };
         self.settings.push(Setting { path: key.path.to_owned(), value, origin: origin.clone() });
+    }
+
+    fn scrub(&self, text: String) -> String {
+        self.secrets.iter().fold(text, |text, secret| text.replace(secret, "******"))
     }
 
     /// A scalar; `None` if unset or refused.
@@ -270,6 +289,7 @@ impl<'a> Reader<'a> {
         })?;
         let (text, unknown) = self.expand(&read.value);
         if let Some(name) = unknown {
+            let name = shorten(&name);
             let message = format!("`${{{name}}}` is not set in the environment and stays as it is");
             self.warn(&read, message, "set it, or write the path out");
         }
@@ -374,7 +394,7 @@ fn stars() -> String {
 }
 
 /// What is repeated in a message is one line of bounded length.
-fn shorten(text: &str) -> String {
+pub(super) fn shorten(text: &str) -> String {
     const LONGEST: usize = 120;
     let escaped: String = text.chars().take(LONGEST).flat_map(char::escape_debug).collect();
     let escaped = escaped.replace("\\\"", "\"").replace("\\'", "'");

@@ -220,6 +220,33 @@ fn secrets_come_from_files_and_are_never_shown() {
 }
 
 #[test]
+fn a_secret_that_another_key_holds_is_not_shown_there() {
+    let secret = "hush-hush-hush-hush";
+    let node = format!("node.cookie = {secret}, cluster.description = ${{node.cookie}}");
+    let shown = explain(&layers(&[("e", &node)], &[]).unwrap().effective);
+    assert!(
+        shown.contains("cluster.description = \"******\"") && !shown.contains(secret),
+        "{shown}"
+    );
+    for broken in [
+        "cluster.discovery_strategy = ${node.cookie}",
+        "node.cookie \"hush-hush-hush-hush\"",
+        "node { cookie hush-hush-hush-hush }",
+        "node.cookie = [\n hush-hush-hush-hush+hush-hush-hush-hush+\n]",
+        "node.cookie = [\n hush-hush-hush-hush*\n]",
+        "node.cookie = \"hush-hush-hush-hush",
+        "node.cookie = \"hush-hush-hush-hush\\u12\"",
+        "node.cookie = \"hush-hush-hush-hush with a blank\"",
+        "node.cookie { a = hush-hush-hush-hush }",
+        "cluster.etcd.server = \"http://u:hush-hush-hush-hush@h\"",
+    ] {
+        let node = format!("node.cookie = {secret}\n{broken}");
+        let message = layers(&[("e", &node)], &[]).unwrap_err().to_string();
+        assert!(!message.contains(secret), "{broken}: {message}");
+    }
+}
+
+#[test]
 fn what_check_prints_loads_again() {
     for strategy in ["static", "mcast", "dns", "k8s", "singleton", "manual"] {
         let text = format!("cluster.discovery_strategy = {strategy}");

@@ -45,6 +45,15 @@ impl Node {
         }
     }
 
+    /// Every text below.
+    pub(super) fn texts<'a>(&'a self, into: &mut Vec<&'a str>) {
+        match &self.value {
+            Value::Text(text) => into.push(text),
+            Value::List(items) => items.iter().for_each(|item| item.texts(into)),
+            Value::Object(fields) => fields.values().for_each(|item| item.texts(into)),
+        }
+    }
+
     /// The node at `a.b.c`.
     pub(super) fn at(&self, path: &str) -> Option<&Self> {
         path.split('.').try_fold(self, |node, name| node.child(name))
@@ -154,7 +163,10 @@ fn finding(error: &HoconError, text: &Expanded) -> Finding {
     let (place, message, hint) = match error {
         HoconError::Parse(e) => {
             let at = (e.line, e.col);
-            (Some(at), e.message.clone(), syntax_hint(text, at))
+            // Behind the quotes the parser repeats the text, a secret perhaps.
+            let message = e.message.split(" \"").next().unwrap_or_default();
+            let message = message.trim_end_matches(" in").to_owned();
+            (Some(at), message, syntax_hint(text, at))
         }
         HoconError::Resolve(e) if e.message.contains("circular") => {
             let message = format!("${{{}}} refers to itself", e.path);
@@ -169,10 +181,6 @@ fn finding(error: &HoconError, text: &Expanded) -> Finding {
         other => (None, other.to_string(), None),
     };
     let (line, column) = place.unwrap_or_default();
-    let source = text.line(line).to_ascii_lowercase();
-    // The parser's words may repeat the text.
-    let secret = ["cookie", "password", "token"].iter().any(|word| source.contains(word));
-    let message = if secret { "this line cannot be read".to_owned() } else { message };
     Finding { origin: text.origin(line, column), key: String::new(), message, hint }
 }
 

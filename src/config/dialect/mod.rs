@@ -405,6 +405,8 @@ impl<'s, 'a> Scanner<'s, 'a> {
             }
             Some('{') => self.expect = Expect::Value,
             _ => {
+                // The key may hold what was meant as the value, a cookie perhaps.
+                self.path.truncate(base);
                 let message = "found a key without a value";
                 return Err(self.error(start, message, Some("write key = value, or key { … }")));
             }
