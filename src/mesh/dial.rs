@@ -10,6 +10,7 @@ use tokio::sync::Notify;
 use tokio::time::{Instant, timeout};
 use tracing::{Instrument, debug, debug_span, warn};
 
+use super::carrier::{Carrier, Renewal, ShakeError};
 use super::driver::{self, Established};
 use super::listen::tune;
 use super::shared::Shared;
@@ -40,7 +41,9 @@ async fn run(shared: Arc<Shared>, peer: NodeName, give_up: Arc<Notify>) {
         biased;
         () = shared.stopped() => return,
         result = attempt(&shared, &peer) => result,
-        () = give_up.notified() => Err(Failure::new(DialError::Yield, "simultaneous")),
+        () = give_up.notified() => {
+            Err(Failure::from(HandshakeError::Simultaneous))
+        }
     };
     match result {
         Ok(up) => {
@@ -72,12 +75,6 @@ struct Failure {
     cause: &'static str,
 }
 
-impl Failure {
-    fn new(error: DialError, cause: &'static str) -> Self {
-        Self { error, cause }
-    }
-}
-
 impl From<DialError> for Failure {
     fn from(error: DialError) -> Self {
         let cause = error.kind();
@@ -87,37 +84,59 @@ impl From<DialError> for Failure {
 
 impl From<HandshakeError> for Failure {
     fn from(error: HandshakeError) -> Self {
+        ShakeError::from(error).into()
+    }
+}
+
+impl From<ShakeError> for Failure {
+    fn from(error: ShakeError) -> Self {
+        use HandshakeError as H;
         let cause = error.cause();
         let error = match error {
-            HandshakeError::Simultaneous | HandshakeError::AlreadyUp => DialError::Yield,
+            ShakeError::Dist(H::Simultaneous | H::AlreadyUp) => DialError::Yield,
+            ShakeError::Timeout => DialError::Timeout,
             // A limit of the peer's, or its end in this moment.
-            HandshakeError::Closed(_) => DialError::Unreachable(error.to_string()),
-            _ => DialError::Rejected(error.to_string()),
+            error if error.is_ordinary() => DialError::Unreachable(error.to_string()),
+            error => DialError::Rejected(error.to_string()),
         };
         Self { error, cause }
     }
 }
 
-async fn attempt(shared: &Shared, peer: &NodeName) -> Result<Established<TcpStream>, Failure> {
+async fn attempt(shared: &Shared, peer: &NodeName) -> Result<Established, Failure> {
     if *peer == shared.local.name {
-        let error = HandshakeError::OwnName;
-        return Err(Failure::new(DialError::Rejected(error.to_string()), error.cause()));
+        return Err(HandshakeError::OwnName.into());
     }
     let limit = shared.settings.handshake_timeout;
     let addresses = addresses(shared, peer, limit).await?;
-    let mut stream = connect(&addresses, source(&shared.settings), CONNECT.min(limit)).await?;
+    let stream = connect(&addresses, source(&shared.settings), CONNECT.min(limit)).await?;
     tune(&stream);
     let ends = stream.peer_addr().and_then(|remote| Ok((remote, stream.local_addr()?)));
     let (remote, local) = ends.map_err(|error| DialError::Unreachable(error.to_string()))?;
     let mut machine = Handshake::dial(Arc::clone(&shared.local), peer.clone(), rand::random());
-    match timeout(limit, driver::shake(shared, &mut stream, &mut machine)).await {
-        Ok(Ok(_)) => {
-            let rest = machine.into_rest();
-            Ok(Established { stream, peer: peer.clone(), dialed: true, remote, local, rest })
-        }
-        Ok(Err(error)) => Err(error.into()),
-        Err(_elapsed) => Err(DialError::Timeout.into()),
-    }
+    let opened = timeout(limit, open(shared, peer, stream, &mut machine)).await;
+    let (stream, renewal) = opened.unwrap_or(Err(ShakeError::Timeout))?;
+    let (peer, rest) = (peer.clone(), machine.into_rest());
+    Ok(Established { stream, peer, dialed: true, remote, local, rest, renewal })
+}
+
+/// TLS, where it is asked for, then the handshake.
+async fn open(
+    shared: &Shared,
+    peer: &NodeName,
+    stream: TcpStream,
+    machine: &mut Handshake,
+) -> Result<(Carrier, Option<Renewal>), ShakeError> {
+    let Some(tls) = &shared.settings.tls else {
+        let mut stream = Carrier::Tcp(stream);
+        driver::shake(shared, &mut stream, machine, None).await?;
+        return Ok((stream, None));
+    };
+    // Boxed: TLS handshakes are large, and no cost to those without.
+    let (stream, certificate) = Box::pin(tls.connect(peer, stream)).await?;
+    let mut stream = Carrier::Tls(Box::new(stream));
+    driver::shake(shared, &mut stream, machine, Some(&certificate)).await?;
+    Ok((stream, Some(Renewal::new(tls, &certificate))))
 }
 
 async fn addresses(

@@ -9,20 +9,21 @@ use std::io;
 use std::mem::MaybeUninit;
 use std::net::SocketAddr;
 use std::pin::{Pin, pin};
-use std::sync::Arc;
 use std::task::{Context, Poll, ready};
 use std::time::Duration;
 
-use tokio::io::{AsyncRead, AsyncWrite, AsyncWriteExt, ReadBuf};
+use tokio::io::{AsyncRead as _, AsyncWrite as _, AsyncWriteExt as _, ReadBuf};
 use tokio::time::{Instant, sleep_until, timeout};
 use tracing::debug;
 
+use super::carrier::{Carrier, Renewal, ShakeError};
 use super::queue::Queue;
 use super::rate::Rate;
 use super::shared::Shared;
+use super::tls::{self, FailureKind, TlsFailure};
 use super::{LinkId, MeshEvent};
 use crate::node::NodeName;
-use crate::protocol::dist::handshake::{Event as Shake, Handshake, HandshakeError, Peer};
+use crate::protocol::dist::handshake::{Decision, Event as Shake, Handshake, Peer};
 use crate::protocol::dist::link::{Event, Link};
 
 /// Read at a time in a handshake: its messages are shorter.
@@ -38,20 +39,16 @@ const LINGER: Duration = Duration::from_millis(50);
 /// After a failed write, the peer's last words are read for at most so long.
 const LAST_WORDS: Duration = Duration::from_millis(200);
 
-/// A connection of any kind.
-pub(super) trait Stream: AsyncRead + AsyncWrite + Unpin + Send {}
-impl<S: AsyncRead + AsyncWrite + Unpin + Send> Stream for S {}
-
 /// Reads once and hands over what came; 0 is the end. Cancel-safe.
 async fn read_some<const N: usize>(
-    stream: &mut impl Stream,
+    stream: &mut Carrier,
     mut take: impl FnMut(&[u8]),
 ) -> io::Result<usize> {
     poll_fn(|cx| poll_read_some::<N>(stream, cx, &mut take)).await
 }
 
 fn poll_read_some<const N: usize>(
-    stream: &mut impl Stream,
+    stream: &mut Carrier,
     cx: &mut Context<'_>,
     take: &mut impl FnMut(&[u8]),
 ) -> Poll<io::Result<usize>> {
@@ -62,14 +59,16 @@ fn poll_read_some<const N: usize>(
     Poll::Ready(Ok(bytes.filled().len()))
 }
 
-/// Runs a handshake to its end. The caller sets the time limit.
+/// Runs a handshake to its end. The caller sets the time limit. What the peer calls
+/// itself must fit its `certificate`, where there is one.
 pub(super) async fn shake(
     shared: &Shared,
-    stream: &mut impl Stream,
+    stream: &mut Carrier,
     machine: &mut Handshake,
-) -> Result<Peer, HandshakeError> {
+    certificate: Option<&tls::Peer>,
+) -> Result<Peer, ShakeError> {
     loop {
-        let outcome = step(shared, machine);
+        let outcome = step(shared, machine, certificate);
         let out = machine.transmit();
         let written = async {
             stream.write_all(&out).await?;
@@ -79,21 +78,39 @@ pub(super) async fn shake(
         match outcome {
             Ok(Some(peer)) if sent => return Ok(peer),
             Ok(None) if sent => {}
-            Ok(_) => return Err(machine.closed()),
+            Ok(_) => return Err(machine.closed().into()),
             Err(error) => return Err(error),
         }
         match read_some::<HANDSHAKE_READ>(stream, |bytes| machine.handle(bytes)).await {
-            Ok(0) | Err(_) => return Err(machine.closed()),
-            Ok(_) => {}
+            Ok(1..) => {}
+            Ok(0) => return Err(machine.closed().into()),
+            Err(error) => return Err(read_error(machine, &error)),
         }
     }
 }
 
+/// With TLS 1.3 a refused certificate shows only here.
+fn read_error(machine: &Handshake, error: &io::Error) -> ShakeError {
+    match TlsFailure::from_io(error) {
+        TlsFailure { kind: FailureKind::Closed, .. } => machine.closed().into(),
+        failure => failure.into(),
+    }
+}
+
 /// Everything the bytes so far allow; what the machine asks is in the registry.
-fn step(shared: &Shared, machine: &mut Handshake) -> Result<Option<Peer>, HandshakeError> {
+fn step(
+    shared: &Shared,
+    machine: &mut Handshake,
+    certificate: Option<&tls::Peer>,
+) -> Result<Option<Peer>, ShakeError> {
     while let Some(event) = machine.poll()? {
         match event {
             Shake::Named(peer) => {
+                if let Some(Err(error)) = certificate.map(|certificate| certificate.check(&peer)) {
+                    // Says so to the peer; why is not its business.
+                    let _refusal = machine.decide(Decision::NotAllowed);
+                    return Err(TlsFailure::from(error).into());
+                }
                 let own = &shared.local.name;
                 let decision = shared.registry().decide(own, &peer, Instant::now());
                 machine.decide(decision)?;
@@ -109,14 +126,16 @@ fn step(shared: &Shared, machine: &mut Handshake) -> Result<Option<Peer>, Handsh
 }
 
 /// A connection whose handshake is done.
-pub(super) struct Established<S> {
-    pub(super) stream: S,
+pub(super) struct Established {
+    pub(super) stream: Carrier,
     pub(super) peer: NodeName,
     pub(super) dialed: bool,
     pub(super) remote: SocketAddr,
     pub(super) local: SocketAddr,
     /// What arrived behind the handshake.
     pub(super) rest: Vec<u8>,
+    /// A TLS link's.
+    pub(super) renewal: Option<Renewal>,
 }
 
 /// Why a link ended.
@@ -144,15 +163,15 @@ impl End {
 }
 
 /// A link's whole life, from its report as up to its report as down.
-pub(super) async fn run<S: Stream>(shared: &Arc<Shared>, up: Established<S>) {
-    let Established { mut stream, peer, dialed, remote, local, rest } = up;
+pub(super) async fn run(shared: &Shared, up: Established) {
+    let Established { mut stream, peer, dialed, remote, local, rest, renewal } = up;
     let (link, queue) = shared.registry().link_up(&peer, dialed);
     shared.metrics.links.inc();
     debug!(link = link.0, %peer, dialed, "link up");
     shared.report(MeshEvent::Up { link, peer: peer.clone(), dialed, remote, local }).await;
     let machine = Link::new(shared.settings.times, shared.settings.max_frame, &rest, shared.now());
     drop(rest);
-    let end = Driver::new(shared, link, &queue, machine).run(&mut stream).await;
+    let end = Driver::new(shared, link, &queue, machine).run(&mut stream, renewal).await;
     // At once, so that no new frame is taken for a link that is gone.
     shared.registry().forget(link);
     queue.close(&end.reason);
@@ -195,9 +214,15 @@ impl<'a> Driver<'a> {
         }
     }
 
-    async fn run(mut self, stream: &mut impl Stream) -> End {
+    async fn run(mut self, stream: &mut Carrier, renewal: Option<Renewal>) -> End {
         let queue = self.queue;
         let mut stopped = pin!(self.shared.stopped());
+        let mut renewal = pin!(async {
+            match renewal {
+                Some(renewal) => renewal.due().await,
+                None => std::future::pending().await,
+            }
+        });
         // Deadlines only move into the future, so the timer is set anew when it fires
         // and not with every frame.
         let mut sleep = pin!(sleep_until(self.shared.instant(self.machine.next_deadline())));
@@ -230,6 +255,11 @@ impl<'a> Driver<'a> {
                     Err(error) => return End::of(&error),
                 },
                 () = queue.wake.notified() => {}
+                reason = &mut renewal => {
+                    // Forgotten first: a dial that races the end must find no link here.
+                    self.shared.registry().forget(self.link);
+                    queue.close(reason);
+                }
                 () = &mut sleep => {
                     if self.broken.is_some() {
                         return self.end_of_stream();
@@ -304,7 +334,7 @@ impl<'a> Driver<'a> {
 
     /// Writes as much as goes, reads once. Cancel-safe: what was written or read is
     /// noted before this returns.
-    fn poll_io(&mut self, stream: &mut impl Stream, cx: &mut Context<'_>) -> Poll<io::Result<Io>> {
+    fn poll_io(&mut self, stream: &mut Carrier, cx: &mut Context<'_>) -> Poll<io::Result<Io>> {
         if self.broken.is_none()
             && let Poll::Ready(Err(error)) = self.poll_write(stream, cx)
         {
@@ -320,11 +350,7 @@ impl<'a> Driver<'a> {
             .map_ok(Io::Read)
     }
 
-    fn poll_write(
-        &mut self,
-        stream: &mut impl Stream,
-        cx: &mut Context<'_>,
-    ) -> Poll<io::Result<()>> {
+    fn poll_write(&mut self, stream: &mut Carrier, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
         while self.written < self.out.len() {
             let rest = &self.out[self.written..];
             let count = ready!(Pin::new(&mut *stream).poll_write(cx, rest))?;
@@ -344,7 +370,7 @@ impl<'a> Driver<'a> {
 
     /// Writes what is queued and ends the connection in an orderly way, if the peer
     /// takes it in time.
-    async fn finish(&mut self, stream: &mut impl Stream) {
+    async fn finish(&mut self, stream: &mut Carrier) {
         if self.broken.is_some() {
             return;
         }

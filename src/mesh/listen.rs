@@ -11,10 +11,12 @@ use tokio::net::{TcpListener, TcpStream};
 use tokio::time::{sleep, timeout};
 use tracing::{Instrument, debug, debug_span, warn};
 
+use super::carrier::{Carrier, Renewal, ShakeError};
 use super::driver::{self, Established};
 use super::escaped;
 use super::gate::Permit;
 use super::shared::Shared;
+use crate::node::NodeName;
 use crate::protocol::dist::handshake::Handshake;
 
 /// Connections that the kernel finishes before we accept them: fifty agents that
@@ -98,47 +100,57 @@ fn admit(shared: &Arc<Shared>, stream: TcpStream, remote: SocketAddr) {
 
 pub(super) async fn inbound(
     shared: Arc<Shared>,
-    mut stream: TcpStream,
+    stream: TcpStream,
     remote: SocketAddr,
     permit: Permit,
 ) {
     tune(&stream);
     let Ok(local) = stream.local_addr() else { return };
     let mut machine = Handshake::accept(Arc::clone(&shared.local), rand::random());
-    let shaken = tokio::select! {
-        shaken = timeout(
-            shared.settings.handshake_timeout,
-            driver::shake(&shared, &mut stream, &mut machine),
-        ) => shaken,
+    let open = open(&shared, stream, &mut machine);
+    let opened = tokio::select! {
+        // One deadline for everything up to the link.
+        opened = timeout(shared.settings.handshake_timeout, open) => {
+            opened.unwrap_or(Err(ShakeError::Timeout))
+        }
         () = shared.stopped() => return,
     };
     drop(permit);
-    match shaken {
-        Ok(Ok(peer)) => {
+    match opened {
+        Ok((stream, renewal, peer)) => {
             shared.metrics.handshake("in", "ok");
             let rest = machine.into_rest();
-            let up = Established { stream, peer: peer.name, dialed: false, remote, local, rest };
+            let up = Established { stream, peer, dialed: false, remote, local, rest, renewal };
             driver::run(&shared, up).await;
         }
-        Ok(Err(error)) => failed(&shared, remote, &machine, error.cause(), &error.to_string()),
-        Err(_elapsed) => {
-            failed(&shared, remote, &machine, "timeout", "the handshake was not finished in time");
-        }
+        Err(error) => failed(&shared, remote, machine.peer(), &error),
     }
 }
 
-fn failed(
+/// TLS, where it is asked for, then the handshake.
+async fn open(
     shared: &Shared,
-    remote: SocketAddr,
-    machine: &Handshake,
-    cause: &'static str,
-    reason: &str,
-) {
+    stream: TcpStream,
+    machine: &mut Handshake,
+) -> Result<(Carrier, Option<Renewal>, NodeName), ShakeError> {
+    let Some(tls) = &shared.settings.tls else {
+        let mut stream = Carrier::Tcp(stream);
+        let peer = driver::shake(shared, &mut stream, machine, None).await?;
+        return Ok((stream, None, peer.name));
+    };
+    // Boxed: TLS handshakes are large, and no cost to those without.
+    let (stream, certificate) = Box::pin(tls.accept(stream)).await?;
+    let mut stream = Carrier::Tls(Box::new(stream));
+    let peer = driver::shake(shared, &mut stream, machine, Some(&certificate)).await?;
+    Ok((stream, Some(Renewal::new(tls, &certificate)), peer.name))
+}
+
+fn failed(shared: &Shared, remote: SocketAddr, claimed: Option<&NodeName>, error: &ShakeError) {
+    let cause = error.cause();
     shared.metrics.handshake("in", cause);
-    let claimed = machine.peer().map_or("nobody yet", |peer| peer.as_str());
-    let reason = escaped(reason);
-    // Ordinary: health checks connect and close, and one of two attempts gives way.
-    if matches!(cause, "closed" | "simultaneous" | "already_up") {
+    let claimed = claimed.map_or("nobody yet", NodeName::as_str);
+    let reason = escaped(&error.to_string());
+    if error.is_ordinary() {
         debug!(%remote, claimed, "connection not taken: {reason}");
     } else if let Some(more) = shared.throttle.pass(cause) {
         warn!(%remote, claimed, "connection refused: {reason}{more}");

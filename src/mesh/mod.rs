@@ -27,6 +27,7 @@
 //! here (the protocol's `alive`). The receiver of the events closes one. The end of
 //! one of two links says nothing about the peer.
 
+mod carrier;
 mod dial;
 mod driver;
 mod gate;
@@ -51,6 +52,7 @@ pub use self::throttle::{Throttle, escaped};
 pub use crate::protocol::dist::link::LinkTimes;
 
 use self::shared::Shared;
+use self::tls::TlsContext;
 use crate::metrics::Metrics;
 use crate::node::NodeName;
 use crate::resolve::Resolver;
@@ -171,6 +173,10 @@ pub struct MeshSettings {
     pub times: LinkTimes,
     /// Finds a peer's addresses, anew at each attempt.
     pub resolver: Arc<Resolver>,
+    /// Links are TLS with this, plain TCP without. Whoever loaded it watches its files;
+    /// links older than the files in use, or near their certificates' end, end with a
+    /// reason that says so, each at a time of its own, and are to be dialled again.
+    pub tls: Option<TlsContext>,
 }
 
 /// Why the mesh could not be made. The operator can help it; nothing was left bound.

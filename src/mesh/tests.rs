@@ -38,6 +38,7 @@ impl Node {
             max_frame: 1 << 20,
             times: LinkTimes::default(),
             resolver: Arc::new(Resolver::new(&[]).unwrap()),
+            tls: None,
         };
         change(&mut settings);
         let metrics = Arc::new(Metrics::default());

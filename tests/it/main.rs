@@ -14,6 +14,7 @@ mod dev;
 mod discovery;
 mod dns;
 mod docs;
+mod erlang;
 mod etcd;
 mod fuzz_corpus;
 mod lifecycle;

@@ -5,6 +5,9 @@ pub const EXTENDED_REFERENCES: u64 = 0x4;
 /// Process monitors. We never monitor and ignore being monitored; callers of
 /// `net_kernel` insist on it before they ask.
 pub const DIST_MONITOR: u64 = 0x8;
+/// Funs in their oldest encoding, which nobody sends any more; OTP 25 insists on the
+/// flag all the same.
+pub const FUN_TAGS: u64 = 0x10;
 /// Process monitors by registered name.
 pub const DIST_MONITOR_NAME: u64 = 0x20;
 /// Funs in their present encoding.
@@ -34,6 +37,7 @@ pub const V4_NC: u64 = 1 << 34;
 
 /// What OTP 25 made mandatory, as far as it concerns us.
 const MANDATORY_25: u64 = EXTENDED_REFERENCES
+    | FUN_TAGS
     | NEW_FUN_TAGS
     | EXTENDED_PIDS_PORTS
     | EXPORT_PTR_TAG

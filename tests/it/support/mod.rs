@@ -14,6 +14,7 @@ pub mod discovery;
 pub mod etcd;
 pub mod http;
 pub mod mcast;
+pub mod mesh;
 pub mod netns;
 pub mod pki;
 pub mod programs;

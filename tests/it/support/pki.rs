@@ -142,7 +142,8 @@ impl TlsFiles {
             "[{{cacertfile, \"{dir}/ca.pem\"}}, {{certfile, \"{dir}/cert.pem\"}}, \
              {{keyfile, \"{dir}/key.pem\"}}, {{verify, {verify}}}{extra}]"
         );
-        let strict = if self.verify == "verify_peer" { "fail_if_no_peer_cert, " } else { "" };
+        let strict =
+            if self.verify == "verify_peer" { "{fail_if_no_peer_cert, true}, " } else { "" };
         let server = format!("[{strict}{}", &section[1..]);
         self.put("ssl_dist.conf", &format!("[{{server, {server}}},\n {{client, {section}}}].\n"));
     }
