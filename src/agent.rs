@@ -11,6 +11,7 @@
 //! | API server | [`run`] | on the stop signal, after the requests under way |
 //! | discovery runner | the driver | withdrawn by the driver |
 //! | mesh tasks | the driver | with the mesh's shutdown |
+//! | watch over the TLS files | [`run`] | with the process; it holds nothing open |
 //! | state saver | the driver | after the last save |
 //!
 //! Shutdown: the driver says goodbye to the peers, who see this node down at once; the
@@ -35,6 +36,7 @@ use crate::api::{self, ApiState};
 use crate::command::{Command, Commands, Refused};
 use crate::config::{Config, StrategyConfig};
 use crate::events::EventLog;
+use crate::mesh::tls::{TlsContext, TlsError};
 use crate::mesh::{LinkTimes, Mesh, MeshError, MeshSettings};
 use crate::metrics::Metrics;
 use crate::node::BootId;
@@ -57,6 +59,9 @@ pub enum AgentError {
     /// The state directory: the operator's, or another process's.
     #[error(transparent)]
     Disk(#[from] DiskError),
+    /// `node.ssl_dist_optfile`, or a file it names: part of the configuration.
+    #[error("node.ssl_dist_optfile: {0}")]
+    Tls(#[from] TlsError),
     /// The mesh.
     #[error("the mesh {0}")]
     Mesh(#[from] MeshError),
@@ -82,6 +87,7 @@ pub async fn run(config: Config) -> Result<(), AgentError> {
     let metrics = Arc::new(Metrics::default());
     let events = Arc::new(EventLog::default());
     let (commands, requests) = Commands::channel();
+    let tls = tls(&config)?;
     let dir = StateDir::open(&config.node.data_dir.join("muster"))?;
     let listener = api::Listener::bind(&config.agent.api)?;
     let presenter = Presenter::new(Arc::clone(&config), Arc::clone(&events));
@@ -89,7 +95,7 @@ pub async fn run(config: Config) -> Result<(), AgentError> {
     let (snapshot, membership) = if matches!(config.cluster.strategy, StrategyConfig::Singleton) {
         singleton(presenter, requests, stopped)
     } else {
-        member(&config, &metrics, dir, presenter, requests, stopped)?
+        member(&config, &metrics, tls, dir, presenter, requests, stopped)?
     };
     let (api_stop, api_stopped) = oneshot::channel::<()>();
     let state = ApiState { config: Arc::clone(&config), snapshot, commands, events, metrics };
@@ -135,13 +141,18 @@ type Running = (watch::Receiver<Arc<view::Snapshot>>, tokio::task::JoinHandle<()
 fn member(
     config: &Arc<Config>,
     metrics: &Arc<Metrics>,
+    tls: Option<TlsContext>,
     dir: StateDir,
     presenter: Presenter,
     commands: mpsc::Receiver<Command>,
     stop: oneshot::Receiver<()>,
 ) -> Result<Running, AgentError> {
     let boot = BootId(rand::random());
-    let (mesh, mesh_events) = Mesh::bind(mesh_settings(config, boot)?, Arc::clone(metrics))?;
+    let settings = mesh_settings(config, boot, tls.clone())?;
+    let (mesh, mesh_events) = Mesh::bind(settings, Arc::clone(metrics))?;
+    if let Some(tls) = tls {
+        tokio::spawn(tls.watch(Arc::clone(metrics)));
+    }
     for address in mesh.listening() {
         info!("the mesh listens on {address}");
     }
@@ -179,7 +190,26 @@ fn member(
     Ok((snapshot, tokio::spawn(driver.run(inputs))))
 }
 
-fn mesh_settings(config: &Config, boot: BootId) -> Result<MeshSettings, AgentError> {
+/// The mesh's certificates, with what an operator should know about them.
+fn tls(config: &Config) -> Result<Option<TlsContext>, AgentError> {
+    let used = config.cluster.proto_dist.is_tls();
+    if !used || matches!(config.cluster.strategy, StrategyConfig::Singleton) {
+        return Ok(None);
+    }
+    let node = &config.node;
+    let verify_node_name = config.agent.mesh.verify_node_name;
+    let tls = TlsContext::load(&node.ssl_dist_optfile, &node.name, verify_node_name)?;
+    for warning in tls.warnings() {
+        warn!("{warning}");
+    }
+    Ok(Some(tls))
+}
+
+fn mesh_settings(
+    config: &Config,
+    boot: BootId,
+    tls: Option<TlsContext>,
+) -> Result<MeshSettings, AgentError> {
     let mesh = &config.agent.mesh;
     let node = &config.node.name;
     // Checked with the configuration; a port beyond 65535 never gets here.
@@ -197,6 +227,7 @@ fn mesh_settings(config: &Config, boot: BootId) -> Result<MeshSettings, AgentErr
         max_frame: mesh.max_frame,
         times: LinkTimes::default(),
         resolver: Arc::new(resolver),
+        tls,
     })
 }
 

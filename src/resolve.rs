@@ -13,8 +13,8 @@ use tokio::sync::Semaphore;
 use crate::node::{Host, NodeName};
 
 /// Most system look-ups at one time: each holds a thread for as long as the system
-/// waits for its name servers.
-const SYSTEM_LOOKUPS: usize = 8;
+/// waits for its name servers, and the runtime has few threads that may wait.
+const SYSTEM_LOOKUPS: usize = 2;
 
 /// Why a host has no address for us.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]

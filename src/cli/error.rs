@@ -27,6 +27,9 @@ pub(super) enum CliError {
     /// The configuration is unusable.
     #[error("the configuration cannot be used\n{0}")]
     Config(ConfigErrors),
+    /// A file that the configuration names is unusable.
+    #[error("the configuration cannot be used\n{0}")]
+    ConfigFile(String),
     /// Whoever read our output wants no more of it.
     #[error("the output was closed")]
     OutputClosed,
@@ -41,7 +44,7 @@ impl CliError {
             Self::Failed(_) | Self::Output(_) => ExitCode::FAILURE,
             Self::Usage(_) => ExitCode::from(2),
             Self::Unreachable(_) => ExitCode::from(EX_UNAVAILABLE),
-            Self::Config(_) => ExitCode::from(EX_CONFIG),
+            Self::Config(_) | Self::ConfigFile(_) => ExitCode::from(EX_CONFIG),
             // As in `muster members | head -1`: nothing went wrong.
             Self::OutputClosed => ExitCode::SUCCESS,
         }

@@ -6,7 +6,8 @@ use tracing::warn;
 
 use super::error::CliError;
 use super::files;
-use crate::{agent, logging};
+use crate::agent::{self, AgentError};
+use crate::logging;
 
 /// Workers of the agent's runtime: the membership on one, the API on the other. More
 /// would only cost memory.
@@ -28,5 +29,8 @@ pub(super) fn run(config: &[PathBuf]) -> Result<(), CliError> {
         .map_err(|error| CliError::Failed(format!("cannot start: {error}")))?;
     let result = runtime.block_on(agent::run(loaded.config));
     runtime.shutdown_background();
-    result.map_err(|error| CliError::Failed(error.to_string()))
+    result.map_err(|error| match error {
+        AgentError::Tls(_) => CliError::ConfigFile(error.to_string()),
+        error => CliError::Failed(error.to_string()),
+    })
 }

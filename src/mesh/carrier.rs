@@ -143,3 +143,6 @@ impl Renewal {
         }
     }
 }
+
+#[cfg(test)]
+mod tests;

@@ -191,7 +191,7 @@ pub enum MeshError {
         source: std::io::Error,
     },
     /// There is no cookie.
-    #[error("the mesh needs at least one cookie")]
+    #[error("needs at least one cookie")]
     NoCookie,
 }
 

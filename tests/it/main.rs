@@ -19,6 +19,7 @@ mod etcd;
 mod fuzz_corpus;
 mod lifecycle;
 mod mcast;
+mod mesh;
 mod partitions;
 mod support;
 mod tls;

@@ -1,1 +1,55 @@
+use super::*;
 
+fn node(name: &str) -> NodeName {
+    NodeName::parse(name).unwrap()
+}
+
+#[tokio::test(start_paused = true)]
+async fn simultaneous_connects_go_to_the_greater_name() {
+    let (a, b) = (node("a@h.io"), node("b@h.io"));
+    let now = Instant::now();
+    let mut registry = Registry::default();
+    assert_eq!(registry.decide(&b, &a, now), Decision::Ok);
+    registry.begin_dial(&a, now).unwrap();
+    assert!(registry.begin_dial(&a, now).is_none());
+    assert_eq!(registry.decide(&b, &a, now), Decision::Nok);
+    // A dial that is stuck stands in nobody's way.
+    assert_eq!(registry.decide(&b, &a, now + PREFERENCE), Decision::OkSimultaneous);
+    registry.end_dial(&a);
+    assert_eq!(registry.decide(&b, &a, now), Decision::Ok);
+    registry.begin_dial(&b, now).unwrap();
+    assert_eq!(registry.decide(&a, &b, now), Decision::OkSimultaneous);
+}
+
+#[tokio::test]
+async fn a_link_from_the_peer_ends_the_dial_to_it() {
+    let (own, peer) = (node("b@h.io"), node("a@h.io"));
+    let mut registry = Registry::default();
+    let give_up = registry.begin_dial(&peer, Instant::now()).unwrap();
+    let (first, _) = registry.link_up(&peer, false);
+    give_up.notified().await;
+    assert_eq!(registry.decide(&own, &peer, Instant::now()), Decision::Alive);
+    let (second, _) = registry.link_up(&peer, true);
+    assert!(registry.begin_dial(&peer, Instant::now()).is_some());
+    assert_ne!(first, second);
+    registry.forget(first).unwrap();
+    assert!(registry.forget(first).is_none());
+    assert!(registry.is_up(&peer));
+    registry.forget(second).unwrap();
+    assert!(!registry.is_up(&peer) && registry.queue(second).is_none());
+}
+
+#[test]
+fn failures_are_news_once() {
+    let peer = node("a@h.io");
+    let mut registry = Registry::default();
+    assert!(registry.is_news(&peer, "cookie"));
+    assert!(!registry.is_news(&peer, "cookie"));
+    assert!(registry.is_news(&peer, "version"));
+    registry.link_up(&peer, true);
+    assert!(registry.is_news(&peer, "version"));
+    for number in 0..2 * MAX_FAILURES {
+        registry.is_news(&node(&format!("n{number}@h.io")), "cookie");
+    }
+    assert!(registry.failures.len() <= MAX_FAILURES);
+}
