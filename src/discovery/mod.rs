@@ -6,9 +6,11 @@
 
 mod dns;
 mod etcd;
+mod k8s;
 pub mod mcast;
 mod runner;
 mod static_seeds;
+mod text;
 mod tls;
 
 use std::collections::BTreeSet;
@@ -24,6 +26,7 @@ use crate::node::NodeName;
 
 pub use dns::Dns;
 pub use etcd::Etcd;
+pub use k8s::K8s;
 pub use mcast::Mcast;
 pub use runner::{DiscoveryEvent, DiscoveryHandle, MAX_NODES, STOP_DEADLINE};
 pub use static_seeds::Fixed;
@@ -154,16 +157,10 @@ fn strategy(config: &Config, metrics: &Arc<Metrics>) -> Box<dyn Strategy> {
         StrategyConfig::Dns(dns) => {
             Box::new(Dns::new(dns, &config.node.name, &config.agent.discovery.nameservers))
         }
-        other => Box::new(Absent(other.name())),
-    }
-}
-
-/// A strategy that this build does not have: it fails every round and says so.
-struct Absent(&'static str);
-
-impl Strategy for Absent {
-    fn discover(&mut self) -> BoxFuture<'_, Result<Answer, DiscoveryError>> {
-        let text = format!("this build has no strategy {}", self.0);
-        Box::pin(std::future::ready(Err(DiscoveryError::Denied(text))))
+        StrategyConfig::K8s(k8s) => Box::new(K8s::new(
+            k8s.clone(),
+            &config.agent.discovery,
+            config.cluster.proto_dist.is_ipv6(),
+        )),
     }
 }

@@ -161,21 +161,6 @@ impl ServerCertVerifier for AcceptAny {
     }
 }
 
-/// The error and everything beneath it: a library's outermost text alone is
-/// often only "transport error".
-pub(crate) fn chain(error: &(dyn std::error::Error + 'static)) -> String {
-    let mut text = error.to_string();
-    let mut source = error.source();
-    while let Some(inner) = source {
-        let line = inner.to_string();
-        if !text.contains(&line) {
-            text = format!("{text}: {line}");
-        }
-        source = inner.source();
-    }
-    text
-}
-
 impl From<TlsError> for io::Error {
     fn from(error: TlsError) -> Self {
         Self::new(io::ErrorKind::InvalidInput, error)

@@ -10,6 +10,7 @@
 mod api;
 mod config;
 mod conformance;
+mod deploy;
 mod dev;
 mod discovery;
 mod dns;
@@ -17,6 +18,7 @@ mod docs;
 mod erlang;
 mod etcd;
 mod fuzz_corpus;
+mod k8s;
 mod lifecycle;
 mod mcast;
 mod mesh;

@@ -16,8 +16,8 @@ use tonic::Code;
 use tonic::transport::Endpoint;
 
 use crate::config::{ClientTls, EtcdConfig};
-use crate::discovery::DiscoveryError;
-use crate::discovery::tls;
+use crate::discovery::text::{chain, innermost};
+use crate::discovery::{DiscoveryError, tls};
 
 /// One request, or one TCP and TLS handshake.
 pub(super) const CALL_TIMEOUT: Duration = Duration::from_secs(2);
@@ -87,12 +87,12 @@ pub(super) fn failure(server: &str, what: &str, error: &Error) -> Failure {
                 | Code::OutOfRange
                 | Code::NotFound
                 | Code::Unimplemented => Failure::Refused(say(text)),
-                _ => Failure::Endpoint(say(&tls::chain(status))),
+                _ => Failure::Endpoint(say(&chain(status))),
             }
         }
         // The library's word for an answer with a time to live of 0.
         Error::LeaseKeepAliveError(text) if text.contains("not found") => Failure::NoLease,
-        Error::TransportError(error) => Failure::Endpoint(say(&tls::chain(error))),
+        Error::TransportError(error) => Failure::Endpoint(say(&chain(error))),
         other => Failure::Endpoint(say(&other.to_string())),
     }
 }
@@ -105,7 +105,7 @@ pub(super) async fn connect(config: &EtcdConfig, server: &str) -> Result<Client,
     // The scheme is always http here: the connector below does TLS itself, so that
     // certificate files are read anew for every connection.
     let endpoint = Endpoint::from_shared(format!("http://{}", target.authority()))
-        .map_err(|error| unusable(&tls::chain(&error)))?
+        .map_err(|error| unusable(&chain(&error)))?
         .http2_keep_alive_interval(PING_INTERVAL)
         .keep_alive_timeout(PING_TIMEOUT)
         .keep_alive_while_idle(true);
@@ -137,15 +137,6 @@ pub(super) async fn connect(config: &EtcdConfig, server: &str) -> Result<Client,
         }
         other => other,
     }
-}
-
-/// tonic wraps what the connector said in layers that say nothing.
-fn innermost(error: &(dyn std::error::Error + 'static)) -> String {
-    let mut inner = error;
-    while let Some(source) = inner.source() {
-        inner = source;
-    }
-    inner.to_string()
 }
 
 trait Stream: AsyncRead + AsyncWrite + Send + Unpin {}

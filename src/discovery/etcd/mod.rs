@@ -29,6 +29,7 @@ use tokio::time::timeout;
 use self::connect::{Failure, call, connect};
 use super::{Answer, BoxFuture, DiscoveryError, Strategy};
 use crate::config::EtcdConfig;
+use crate::discovery::text::shown;
 use crate::node::NodeName;
 
 /// A round that waits for a connection gives up after this, and the worker goes on.
@@ -245,16 +246,6 @@ fn read(keys: &Keys, kvs: &[KeyValue]) -> (Answer, bool) {
         }
     }
     (answer, own)
-}
-
-/// Foreign text fit for a log line: quoted, escaped, cut.
-fn shown(text: &str) -> String {
-    const LONGEST: usize = 200;
-    if text.chars().nth(LONGEST).is_some() {
-        format!("{:?}…", text.chars().take(LONGEST).collect::<String>())
-    } else {
-        format!("{text:?}")
-    }
 }
 
 impl Strategy for Etcd {

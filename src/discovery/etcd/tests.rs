@@ -2,7 +2,6 @@ use etcd_client::Error;
 use tonic::Status;
 
 use super::connect::{Failure, Target, failure};
-use super::shown;
 
 #[test]
 fn endpoints_are_read_as_people_write_them() {
@@ -44,10 +43,4 @@ fn errors_say_who_must_act() {
     for status in [Status::unavailable("no leader"), Status::unknown("?"), Status::internal("x")] {
         assert!(matches!(sorted(status), Failure::Endpoint(_)), "another endpoint may do better");
     }
-}
-
-#[test]
-fn foreign_text_is_escaped_and_cut() {
-    assert_eq!(shown("a\nb"), r#""a\nb""#);
-    assert_eq!(shown(&"x".repeat(1000)).chars().count(), 203);
 }

@@ -13,6 +13,7 @@ pub mod cluster;
 pub mod discovery;
 pub mod etcd;
 pub mod http;
+pub mod kube;
 pub mod mcast;
 pub mod mesh;
 pub mod netns;
