@@ -219,4 +219,5 @@ macro_rules! conforms {
 conforms!(dns_a, backends::DnsA);
 conforms!(dns_srv, backends::DnsSrv);
 conforms!(etcd, backends::EtcdServer);
+conforms!(k8s, backends::Kube);
 conforms!(mcast, backends::Group);

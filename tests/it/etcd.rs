@@ -497,3 +497,37 @@ async fn credentials_and_rights_are_named() {
     etcd.healthy();
     assert_eq!(found(&mut good).await, [name(1)]);
 }
+
+mod agents {
+    use std::net::Ipv4Addr;
+    use std::sync::Arc;
+
+    use super::*;
+    use crate::support::agent::{Agent, Ground, Spec};
+    use crate::support::wait::LONG;
+
+    fn spec(ground: &Arc<Ground>, k: u16, etcd: &Etcd) -> Spec {
+        let address = Ipv4Addr::from(u32::from(Ipv4Addr::new(127, 78, 0, 0)) + u32::from(k));
+        Spec::named(ground, k, &format!("emqx@{address}"))
+            .line(&format!("agent.mesh.bind = [\"{address}\"]"))
+            .line("cluster.discovery_strategy = etcd")
+            .line(&format!("cluster.etcd {{ server = \"{}\", prefix = emqxcl }}", etcd.url(0)))
+    }
+
+    #[test]
+    fn five_at_once_are_one_cluster() {
+        let Some(etcd) = Etcd::start(1) else { return };
+        let rounds = std::env::var("MUSTER_SOAK").map_or(2, |rounds| rounds.parse().unwrap());
+        for _ in 0..rounds {
+            let ground = Ground::new(5);
+            let mut agents: Vec<_> = (1..=5).map(|k| spec(&ground, k, &etcd).spawn()).collect();
+            agents.iter_mut().for_each(Agent::wait_api);
+            let all: Vec<_> = agents.iter().map(|agent| agent.name().to_owned()).collect();
+            for agent in &agents {
+                agent.wait_nodes(LONG, &all, &[]);
+            }
+            let id = |agent: &Agent| agent.get("/api/v1/cluster")["id"].clone();
+            assert!(agents.iter().all(|agent| id(agent) == id(&agents[0])), "one cluster");
+        }
+    }
+}

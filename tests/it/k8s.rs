@@ -265,17 +265,8 @@ async fn a_kubeconfig_serves_outside_a_cluster() {
     let api = Api::start().await;
     api.grant(SLICES).await;
     api.put_slice("emqx-a", "emqx", "IPv4", ready(&["10.1.0.1"])).await;
-    let path = api.dir().join("kubeconfig");
-    let text = format!(
-        "apiVersion: v1\nkind: Config\ncurrent-context: c\ncontexts:\n- name: c\n  context: \
-         {{cluster: k, user: u}}\nclusters:\n- name: k\n  cluster: {{server: \"{}\", \
-         certificate-authority: \"{}\"}}\nusers:\n- name: u\n  user: {{token: {LIMITED}}}\n",
-        api.url(),
-        api.ca().display(),
-    );
-    std::fs::write(&path, text).unwrap();
     let nowhere = config("https://kubernetes.default.svc:443");
-    let mut nodes = K8s::new(nowhere.clone(), &discovery(Some(path)), false);
+    let mut nodes = K8s::new(nowhere.clone(), &discovery(Some(api.kubeconfig())), false);
     assert_eq!(found(&mut nodes).await, ["emqx@10.1.0.1"]);
 
     let missing = api.dir().join("nothing");
@@ -409,4 +400,102 @@ async fn rounds_dropped_half_way_harm_nothing() {
     quiet(&mut nodes).await;
     api.put_slice("emqx-a", "emqx", "IPv4", ready(&["10.1.0.1"])).await;
     told(&mut nodes).await;
+}
+
+mod agents {
+    use std::net::Ipv4Addr;
+    use std::sync::Arc;
+
+    use serde_json::Value;
+
+    use super::*;
+    use crate::support::agent::{Agent, Ground, Spec};
+    use crate::support::wait::{LONG, always, timed};
+
+    /// An agent on a loopback address of its own, configured as the manual has it.
+    fn spec(ground: &Arc<Ground>, k: u16, url: &str) -> Spec {
+        let address = address(k);
+        Spec::named(ground, k, &format!("emqx@{address}"))
+            .line(&format!("agent.mesh.bind = [\"{address}\"]"))
+            .line("cluster.discovery_strategy = K8s")
+            .line(&format!(
+                "cluster.K8s {{ apiserver = \"{url}\", service_name = emqx, address_type = ip, \
+                 app_name = emqx, suffix = \"pod.local\", namespace = {NAMESPACE} }}"
+            ))
+    }
+
+    fn address(k: u16) -> Ipv4Addr {
+        Ipv4Addr::from(u32::from(Ipv4Addr::new(127, 77, 0, 0)) + u32::from(k))
+    }
+
+    async fn publish(fake: &Fake, count: u16) {
+        let addresses: Vec<_> = (1..=count).map(|k| address(k).to_string()).collect();
+        let addresses: Vec<_> = addresses.iter().map(String::as_str).collect();
+        fake.put_slice("emqx-a", NAMESPACE, "emqx", ready(&addresses));
+    }
+
+    fn formed(agents: &[Agent]) {
+        let all: Vec<_> = agents.iter().map(|agent| agent.name().to_owned()).collect();
+        for agent in agents {
+            agent.wait_nodes(LONG, &all, &[]);
+        }
+        let id = |agent: &Agent| agent.get("/api/v1/cluster")["id"].clone();
+        assert!(agents.iter().all(|agent| id(agent) == id(&agents[0])), "one cluster");
+    }
+
+    fn members(agent: &Agent) -> Value {
+        let mut members = agent.get("/api/v1/members")["members"].take();
+        for member in members.as_array_mut().unwrap() {
+            member["rtt_ms"].take();
+        }
+        members
+    }
+
+    #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+    async fn grow_and_outlive_the_api_server() {
+        let mut fake = Fake::start(None).await;
+        fake.knobs().open.store(true, SeqCst);
+        let ground = Ground::new(4);
+        publish(&fake, 3).await;
+        let mut agents: Vec<_> = (1..=3).map(|k| spec(&ground, k, &fake.url()).spawn()).collect();
+        agents.iter_mut().for_each(Agent::wait_api);
+        formed(&agents);
+
+        // Running, and found by nobody until the API server names it.
+        let mut late = spec(&ground, 4, &fake.url())
+            .line("agent.discovery.interval = 1h")
+            .line("cluster.K8s.service_name = none")
+            .spawn();
+        late.wait_api();
+        publish(&fake, 4).await;
+        agents.push(late);
+        let ((), took) = timed(|| formed(&agents));
+        assert!(took < Duration::from_millis(500), "{took:?} until the new member is everywhere");
+
+        fake.stop().await;
+        let before: Vec<_> = agents.iter().map(members).collect();
+        let unchanged = || agents.iter().map(members).eq(before.iter().cloned());
+        always("no member event without the API server", Duration::from_secs(8), unchanged);
+        for agent in &agents[..3] {
+            let discovery = &agent.get("/api/v1/cluster")["discovery"];
+            assert!(discovery["last_error"].is_string() || discovery["last_error"].is_object());
+        }
+        fake.run().await;
+        always("nor at its return", Duration::from_secs(3), unchanged);
+    }
+
+    #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+    async fn five_at_once_are_one_cluster() {
+        let fake = Fake::start(None).await;
+        fake.knobs().open.store(true, SeqCst);
+        let rounds = std::env::var("MUSTER_SOAK").map_or(2, |rounds| rounds.parse().unwrap());
+        for _ in 0..rounds {
+            let ground = Ground::new(5);
+            publish(&fake, 5).await;
+            let mut agents: Vec<_> =
+                (1..=5).map(|k| spec(&ground, k, &fake.url()).spawn()).collect();
+            agents.iter_mut().for_each(Agent::wait_api);
+            formed(&agents);
+        }
+    }
 }

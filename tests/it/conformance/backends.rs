@@ -4,16 +4,20 @@ use std::collections::BTreeSet;
 use std::net::{IpAddr, Ipv4Addr, SocketAddr, UdpSocket};
 use std::time::Duration;
 
-use muster::config::{Config, DnsConfig, EtcdConfig, McastConfig, RecordType, StrategyConfig};
+use muster::config::{
+    AddressType, Config, DnsConfig, EtcdConfig, K8sConfig, McastConfig, RecordType, StrategyConfig,
+};
 use muster::discovery::mcast::datagram::{Datagram, Keys, Kind, MAX_DATAGRAM};
 use muster::node::{BootId, NodeName};
 use muster::secret::Secret;
+use serde_json::json;
 
 use super::Backend;
 use crate::support::agent::COOKIE;
 use crate::support::bind::Bind;
 use crate::support::discovery::config;
 use crate::support::etcd::{Etcd, Options};
+use crate::support::kube::{Api, NAMESPACE, SLICES};
 use crate::support::mcast::group;
 
 fn ip(index: usize) -> Ipv4Addr {
@@ -108,6 +112,88 @@ impl Backend for DnsSrv {
         ];
         let rubbish = rubbish.map(String::from);
         self.bind.set(&[self.records.as_slice(), &rubbish].concat());
+    }
+}
+
+/// `k8s`, by EndpointSlices.
+pub(super) struct Kube {
+    api: Api,
+}
+
+/// Slices hold at most 100 endpoints here, as the controller makes them.
+const SLICE: usize = 100;
+
+/// The server's own tasks go on while this waits.
+fn wait<T>(work: impl Future<Output = T>) -> T {
+    tokio::task::block_in_place(|| tokio::runtime::Handle::current().block_on(work))
+}
+
+impl Backend for Kube {
+    fn prepare() -> Option<Self> {
+        wait(async {
+            let mut api = Api::fake().await;
+            api.grant(SLICES).await;
+            api.kill().await;
+            Some(Self { api })
+        })
+    }
+
+    fn start(&mut self) {
+        wait(self.api.run_again());
+    }
+
+    fn stop(&mut self) {
+        wait(self.api.kill());
+    }
+
+    fn node(&self, index: usize) -> String {
+        format!("emqx@{}", ip(index))
+    }
+
+    fn config(&self, index: usize) -> Config {
+        let k8s = K8sConfig {
+            apiserver: "https://kubernetes.default.svc:443".into(),
+            service_name: "emqx".into(),
+            address_type: AddressType::Ip,
+            namespace: NAMESPACE.into(),
+            suffix: "pod.local".into(),
+            app_name: "emqx".into(),
+        };
+        let mut config = config(&self.node(index), StrategyConfig::K8s(k8s));
+        config.agent.discovery.kubeconfig = Some(self.api.kubeconfig());
+        config
+    }
+
+    fn list(&mut self, nodes: &BTreeSet<usize>, _running: &BTreeSet<usize>) {
+        let nodes: Vec<_> = nodes.iter().copied().collect();
+        wait(async {
+            let slices: Vec<_> = nodes.chunks(SLICE).collect();
+            for number in 0..500 / SLICE {
+                let name = format!("emqx-{number}");
+                match slices.get(number) {
+                    Some(nodes) => {
+                        let endpoint = |index| json!({"addresses": [ip(index)], "conditions": {"ready": true}});
+                        let endpoints = nodes.iter().copied().map(endpoint).collect();
+                        self.api.put_slice(&name, "emqx", "IPv4", endpoints).await;
+                    }
+                    None => self.api.delete_slice(&name).await,
+                }
+            }
+        });
+    }
+
+    fn garbage(&mut self) {
+        let rubbish = json!([
+            {"addresses": ["-no-host-"]},
+            {"addresses": ["a b"], "conditions": null},
+            {"addresses": []},
+            {"addresses": ["10.9.9.9"], "conditions": {"terminating": true}},
+        ]);
+        wait(async {
+            self.api.put_slice("rubbish", "emqx", "IPv4", rubbish).await;
+            let elsewhere = json!([{"addresses": ["10.9.9.8"]}]);
+            self.api.put_slice("foreign", "another", "IPv4", elsewhere).await;
+        });
     }
 }
 

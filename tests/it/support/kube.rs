@@ -102,12 +102,22 @@ impl Api {
         self.dir.path().join("account")
     }
 
-    pub fn ca(&self) -> &Path {
-        &self.tls.ca
-    }
-
     pub fn dir(&self) -> &Path {
         self.dir.path()
+    }
+
+    /// A kubeconfig of the limited user.
+    pub fn kubeconfig(&self) -> PathBuf {
+        let path = self.dir.path().join("kubeconfig");
+        let text = format!(
+            "apiVersion: v1\nkind: Config\ncurrent-context: c\ncontexts:\n- name: c\n  context: \
+             {{cluster: k, user: u}}\nclusters:\n- name: k\n  cluster: {{server: \"{}\", \
+             certificate-authority: \"{}\"}}\nusers:\n- name: u\n  user: {{token: {LIMITED}}}\n",
+            self.url(),
+            self.tls.ca.display(),
+        );
+        std::fs::write(&path, text).unwrap();
+        path
     }
 
     /// The one in this process.

@@ -176,6 +176,15 @@ impl Fake {
         let _ = task.await;
     }
 
+    /// Creates or replaces a slice without a request.
+    pub fn put_slice(&self, name: &str, namespace: &str, service: &str, endpoints: Value) {
+        let slice = json!({"apiVersion": "discovery.k8s.io/v1", "kind": "EndpointSlice",
+            "metadata": {"name": name, "namespace": namespace,
+                "labels": {"kubernetes.io/service-name": service}},
+            "addressType": "IPv4", "endpoints": endpoints});
+        write(&Method::PUT, Some(slice), Some(name), "endpointslices", namespace, &self.shared);
+    }
+
     pub fn grant(&self, rights: &[Right]) {
         self.shared.world.lock().unwrap().rights = rights.to_vec();
     }
