@@ -23,6 +23,10 @@ doc:
 fmt:
     cargo fmt
 
+# Simulate whole clusters, one history for each seed: `just sim --seeds 100000 --from 2000`, `just sim --seed 7`
+sim *arguments:
+    scripts/sim {{arguments}}
+
 # Measure clusters of real processes, beside serf and Erlang where installed
 bench *arguments:
     cargo bench --locked --bench cluster -- {{arguments}}

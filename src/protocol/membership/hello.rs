@@ -194,6 +194,11 @@ impl Membership {
             let text = format!("{} speaks for {}", link.peer, hello.me.node);
             return self.turn_away(now, key, Verdict(ByeCode::Refused, text));
         }
+        if self.me.standing == Standing::Left && hello.cluster == self.settings.cluster {
+            // We may have left in an epoch of which our disk has lost the number.
+            hello.you.iter().for_each(|you| self.hear_of_self(now, you));
+        }
+        self.hear_of_departure(now, key, &hello);
         if let Err(verdict) = self.judge(key, &hello) {
             return self.turn_away(now, key, verdict);
         }
@@ -211,6 +216,24 @@ impl Membership {
                 self.challenge(now, older, key);
             }
             None => self.accept(now, key, hello),
+        }
+    }
+
+    /// A peer that left our cluster while we could not hear it is no member, whether it
+    /// is nowhere now or somewhere else: only a join raises the epoch.
+    fn hear_of_departure(&mut self, now: Duration, key: LinkKey, hello: &Hello) {
+        let Some(held) = self.table.member(&hello.me.node).cloned() else { return };
+        if hello.cluster != self.settings.cluster {
+            return;
+        }
+        let asked = hello.intent != Intent::Meet
+            || self.links.links.get(&key).is_some_and(|link| link.intent != Intent::Meet);
+        let merge = self.settings.automatic && hello.automatic;
+        let elsewhere = hello.id.is_some() && self.id.is_some() && hello.id != self.id;
+        if hello.me.standing == Standing::Left {
+            self.learn(now, hello.me.clone());
+        } else if elsewhere && !merge && !asked && hello.me.epoch > held.epoch {
+            self.learn(now, held.with(Standing::Left, Reason::Left, &held.node));
         }
     }
 
@@ -321,17 +344,14 @@ impl Membership {
         state.complaint = None;
         state.intent = Intent::Meet;
         self.links.unplan(&peer);
-        if self.conflict.take().is_some() {
-            self.note(Note::Conflict(None));
-        }
-        self.agree_on_id(now, key, mine, &hello);
+        let will_move = self.agree_on_id(now, key, mine, &hello);
         if let Some(said) = hello.you {
             self.learn(now, said);
         }
         if self.me.standing == Standing::Left || !self.is_open(key) {
             return;
         }
-        if hello.me.is_member() {
+        if hello.me.is_member() && !will_move {
             self.learn(now, hello.me);
         }
         if theirs == Intent::Meet {
@@ -403,6 +423,9 @@ impl Membership {
         let Verdict(code, text) = verdict;
         let Some(link) = self.links.links.get(&key) else { return };
         let peer = link.peer.clone();
+        if code == ByeCode::AutohealOff {
+            self.table.seen(now, &peer);
+        }
         self.reject(now, &peer, &text);
         if self.links.peer(&peer).complaint.as_ref() != Some(&text) {
             self.links.peer(&peer).complaint = Some(text.clone());

@@ -9,7 +9,7 @@ use super::message::{ByeCode, Hello, Intent, Message};
 use super::record::{Epoch, Health, Reason, Record, Standing};
 use super::table::Applied;
 use super::{Effect, Membership, News, Note};
-use crate::node::{ClusterId, NodeName};
+use crate::node::{ClusterId, Incarnation, NodeName};
 
 /// A link that brought anything within this is better evidence than hearsay.
 const FRESH: Duration = Duration::from_millis(1500);
@@ -32,8 +32,14 @@ impl Membership {
     }
 
     /// Hearsay that a member is down, while our link to it works, is a suspicion for it
-    /// to answer.
-    fn weigh(&self, now: Duration, record: Record) -> Record {
+    /// to answer. A tombstone keeps the highest incarnation known, so that whoever comes
+    /// back starts above it.
+    fn weigh(&self, now: Duration, mut record: Record) -> Record {
+        if !record.is_member()
+            && let Some(held) = self.table.get(&record.node)
+        {
+            record.incarnation = record.incarnation.max(held.incarnation);
+        }
         let hearsay = record.health() == Some(Health::Down) && record.by != record.node;
         let contradicted = self.links.active(&record.node).is_some_and(|(_, link)| {
             link.boot == Some(record.boot) && now.saturating_sub(link.heard) < FRESH
@@ -144,7 +150,7 @@ impl Membership {
     }
 
     /// A statement about this node. What is better than what we say must be answered.
-    fn hear_of_self(&mut self, now: Duration, record: &Record) {
+    pub(super) fn hear_of_self(&mut self, now: Duration, record: &Record) {
         if self.stopping || !record.supersedes(&self.me) {
             return;
         }
@@ -172,7 +178,7 @@ impl Membership {
                 self.become_left(now, Reason::ForceLeft);
             }
             standing if self.settings.automatic || standing == Standing::Autocleaned => {
-                self.rejoin(now, record.epoch);
+                self.rejoin(now, record.epoch, record.incarnation);
             }
             _ => {
                 self.me.epoch = record.epoch;
@@ -208,7 +214,7 @@ impl Membership {
                 record.boot, self.me.node
             );
             self.yield_name(&text);
-            self.detach(ByeCode::NameConflict, &text);
+            self.detach(ByeCode::Duplicate, &text);
             return;
         }
         self.answer(now, record, Reason::Restarted);
@@ -256,10 +262,11 @@ impl Membership {
         }
     }
 
-    /// Joins (again) in an epoch above the one that ended.
-    pub(super) fn rejoin(&mut self, now: Duration, ended: Epoch) {
+    /// Joins (again) in an epoch above the one that ended, with an incarnation above any
+    /// that others know.
+    pub(super) fn rejoin(&mut self, now: Duration, ended: Epoch, known: Incarnation) {
         self.me.epoch = Epoch(self.me.epoch.max(ended).0 + 1);
-        self.me.incarnation = self.me.incarnation.next();
+        self.me.incarnation = self.me.incarnation.max(known).next();
         self.me.standing = Standing::Member(Health::Up);
         self.me.reason = Some(Reason::Announced);
         self.me.by = self.me.node.clone();
@@ -268,8 +275,18 @@ impl Membership {
         self.announce(now);
     }
 
-    /// Settles which cluster both belong to from now on.
-    pub(super) fn agree_on_id(&mut self, now: Duration, key: LinkKey, mine: Intent, hello: &Hello) {
+    /// Settles which cluster both belong to from now on. True: the peer is still in
+    /// another one and about to move; until it says so itself it is no member of ours,
+    /// since it may end before it does.
+    pub(super) fn agree_on_id(
+        &mut self,
+        now: Duration,
+        key: LinkKey,
+        mine: Intent,
+        hello: &Hello,
+    ) -> bool {
+        let known = hello.you.as_ref().map(|you| (you.epoch, you.incarnation));
+        let (ended, incarnation) = known.unwrap_or_default();
         let we_move = match (mine, hello.intent) {
             (Intent::Join, Intent::Join) | (Intent::Invite, Intent::Invite) => hello.id < self.id,
             (Intent::Join, _) | (_, Intent::Invite) => true,
@@ -281,16 +298,19 @@ impl Membership {
             match self.id {
                 None => self.adopt(now, theirs),
                 Some(own) if merge => self.adopt(now, own.min(theirs)),
-                Some(own) if own != theirs && we_move => self.move_to(now, key, theirs),
+                Some(own) if own != theirs && we_move => {
+                    self.move_to(now, key, theirs, ended, incarnation);
+                }
                 Some(_) => {}
             }
         }
         if we_move && self.me.standing == Standing::Left {
-            let ended = self.me.epoch;
             self.discovery_off = false;
-            self.rejoin(now, ended);
+            self.rejoin(now, ended, incarnation);
             self.effects.push_back(Effect::Discovery(true));
         }
+        let they_move = !we_move && (hello.intent == Intent::Join || mine == Intent::Invite);
+        they_move && hello.id.is_some_and(|theirs| self.id != Some(theirs))
     }
 
     /// An id told over a link: automatic clusters that meet take the smaller one.
@@ -319,8 +339,14 @@ impl Membership {
     }
 
     /// Leaves the cluster this node was in for that of a peer, on an operator's word.
-    fn move_to(&mut self, now: Duration, key: LinkKey, id: ClusterId) {
-        let ended = self.me.epoch;
+    fn move_to(
+        &mut self,
+        now: Duration,
+        key: LinkKey,
+        id: ClusterId,
+        ended: Epoch,
+        known: Incarnation,
+    ) {
         let left = self.me.with(Standing::Left, Reason::Left, &self.me.node);
         self.tell_others(key, &left);
         let others: Vec<LinkKey> =
@@ -331,7 +357,7 @@ impl Membership {
         self.forget_everybody();
         self.id = None;
         self.adopt(now, id);
-        self.rejoin(now, ended);
+        self.rejoin(now, ended, known);
     }
 
     fn tell_others(&mut self, key: LinkKey, record: &Record) {

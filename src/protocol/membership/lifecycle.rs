@@ -226,7 +226,7 @@ impl Membership {
         self.discovery_off = !enabled;
         self.durable_changed();
         if enabled && self.me.standing == Standing::Left {
-            self.rejoin(now, self.me.epoch);
+            self.rejoin(now, self.me.epoch, self.me.incarnation);
             self.answered_at = None;
             if !self.settings.automatic {
                 let id = self.fresh_id();
@@ -290,11 +290,26 @@ impl Membership {
         }
     }
 
-    /// The first core of the majority removes whoever was down too long.
+    /// Whether this node is the one that cleans up: the first core.
+    pub(super) fn is_cleaner(&self) -> bool {
+        self.settings.autoclean.is_some() && self.table.first_core_up() == Some(&self.me.node)
+    }
+
+    /// The first core of the majority removes whoever was down too long. It dials them
+    /// all until then, so that whoever lives and only may not rejoin is not removed.
     fn autoclean(&mut self, now: Duration) {
         let Some(limit) = self.settings.autoclean else { return };
-        if !self.table.majority() || self.table.first_core_up() != Some(&self.me.node) {
+        if !self.is_cleaner() || !self.table.majority() {
             return;
+        }
+        let unwatched: Vec<NodeName> = self
+            .table
+            .members()
+            .filter(|record| !record.is_running() && !self.links.is_sought(&record.node))
+            .map(|record| record.node.clone())
+            .collect();
+        for node in unwatched {
+            self.links.plan(&node, now);
         }
         let expired: Vec<Record> = self
             .table

@@ -140,6 +140,13 @@ impl Links {
         }
     }
 
+    /// Whether a dial of a node is planned or under way, or a link to it is up.
+    pub(super) fn is_sought(&self, node: &NodeName) -> bool {
+        self.peers
+            .get(node)
+            .is_some_and(|peer| peer.due.is_some() || peer.dialing || peer.link.is_some())
+    }
+
     /// The next planned dial.
     pub(super) fn next_due(&self) -> Option<Duration> {
         self.queue.first().map(|(at, _)| *at)

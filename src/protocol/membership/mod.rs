@@ -441,7 +441,7 @@ impl Membership {
         match self.table.member(node) {
             Some(_) if self.is_full_mesh() => true,
             Some(record) if record.is_running() => self.neighbours.contains(node),
-            Some(_) => self.ring.guards(&self.me.node, node),
+            Some(_) => self.is_cleaner() || self.ring.guards(&self.me.node, node),
             None => peer.is_some_and(|peer| peer.contact),
         }
     }

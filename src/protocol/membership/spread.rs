@@ -46,6 +46,10 @@ impl Membership {
     }
 
     fn handle_message(&mut self, now: Duration, key: LinkKey, message: Message) {
+        if self.conflict.take().is_some() {
+            // Beyond the hello a peer talks only to the process it takes for this node.
+            self.note(Note::Conflict(None));
+        }
         match message {
             Message::Hello(_) | Message::Bye { .. } => {}
             Message::Ping { seq, view, wanted, id, news } => {

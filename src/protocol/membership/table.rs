@@ -121,6 +121,16 @@ impl Table {
         Applied::New(before.map(|entry| entry.record))
     }
 
+    /// A member that is down to the cluster has shown that its process lives: the time
+    /// after which it is cleaned away begins anew.
+    pub fn seen(&mut self, now: Duration, node: &NodeName) {
+        if let Some(entry) = self.entries.get_mut(node)
+            && entry.record.health() == Some(Health::Down)
+        {
+            entry.since = now;
+        }
+    }
+
     /// Forgets everything said of everybody.
     pub fn clear(&mut self) {
         *self = Self::new();

@@ -1,0 +1,188 @@
+//! Whole clusters in one thread: the real membership core, simulated processes, disks,
+//! discovery, operators and links, virtual time, and one seed that decides everything.
+//!
+//! A history has a time of faults and then calm, in which everybody must agree; the
+//! invariants are checked over all of it. A failure prints the seed, the step and the
+//! last lines of a trace. Environment:
+//!
+//! | variable | effect |
+//! | --- | --- |
+//! | `SIM_SEED` | one history, with its trace written to standard output if `SIM_TRACE` is set |
+//! | `SIM_SEEDS` | how many histories, instead of 2,000 |
+//! | `SIM_FROM` | the first seed, instead of 0 |
+//! | `SIM_FAILURES` | stop after so many failures, instead of 10 |
+#![allow(
+    clippy::unwrap_used,
+    clippy::expect_used,
+    clippy::print_stdout,
+    clippy::print_stderr,
+    reason = "a test fails by panicking, and its output is for people"
+)]
+#![allow(unreachable_pub, reason = "modules of one binary")]
+
+mod calm;
+mod chaos;
+mod checks;
+mod history;
+mod network;
+mod plan;
+mod world;
+
+use std::collections::BTreeMap;
+use std::fmt::Write as _;
+use std::sync::Mutex;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::thread;
+use std::time::Duration;
+
+use calm::Outcome;
+use checks::{CHECKS, Violation};
+use plan::{FAULTS, Plan};
+
+/// Histories in an ordinary run.
+const HISTORIES: u64 = 2_000;
+
+/// Lines of the trace that a failure prints.
+const TAIL: usize = 80;
+
+fn judge(outcome: &Outcome) -> Result<(), Violation> {
+    CHECKS.iter().try_for_each(|check| check(&outcome.history))
+}
+
+/// Runs one seed; `Err`: what is to be printed.
+fn history(seed: u64) -> Result<Outcome, String> {
+    let outcome = calm::run(Plan::draw(seed), false);
+    let Err(violation) = judge(&outcome) else { return Ok(outcome) };
+    // The same again, with a trace.
+    let outcome = calm::run(Plan::draw(seed), true);
+    let mut text = format!("seed {seed}: {violation}\n");
+    let shown: Vec<_> =
+        outcome.trace.iter().take_while(|(step, _)| *step <= violation.step).collect();
+    for (step, line) in shown.iter().skip(shown.len().saturating_sub(TAIL)) {
+        let cut: String = line.chars().take(300).collect();
+        let _infallible = writeln!(text, "{step:>7} {cut}");
+    }
+    let _infallible =
+        writeln!(text, "again: SIM_SEED={seed} SIM_TRACE=1 cargo test --test sim histories");
+    Err(text)
+}
+
+/// What a batch of histories came to.
+#[derive(Default)]
+struct Batch {
+    fired: BTreeMap<String, u64>,
+    failures: Vec<(u64, String)>,
+    steps: u64,
+    facts: u64,
+    agreed: Vec<Duration>,
+}
+
+fn batch(from: u64, count: u64) -> Batch {
+    let next = AtomicU64::new(from);
+    let all = Mutex::new(Batch::default());
+    let limit = number("SIM_FAILURES").unwrap_or(10) as usize;
+    let threads = thread::available_parallelism().map_or(2, usize::from);
+    thread::scope(|scope| {
+        for _ in 0..threads {
+            scope.spawn(|| {
+                loop {
+                    let seed = next.fetch_add(1, Ordering::Relaxed);
+                    if seed >= from + count || all.lock().unwrap().failures.len() >= limit {
+                        return;
+                    }
+                    let result = history(seed);
+                    let mut all = all.lock().unwrap();
+                    match result {
+                        Ok(outcome) => {
+                            all.steps += outcome.history.steps;
+                            all.facts += outcome.history.facts.len() as u64;
+                            all.agreed.extend(outcome.agreed_after);
+                            for (what, count) in outcome.fired {
+                                *all.fired.entry(what).or_default() += count;
+                            }
+                        }
+                        Err(text) => {
+                            println!("{text}");
+                            all.failures.push((seed, text));
+                        }
+                    }
+                }
+            });
+        }
+    });
+    all.into_inner().unwrap()
+}
+
+fn number(variable: &str) -> Option<u64> {
+    let text = std::env::var(variable).ok()?;
+    Some(text.parse().unwrap_or_else(|_| panic!("{variable} is not a number: {text}")))
+}
+
+/// What must happen in any batch of two thousand, beside every fault of the plan.
+const CONSEQUENCES: [&str; 16] = [
+    "unsynced state lost",
+    "segment lost",
+    "segment held by a cut",
+    "segment held by a frozen process",
+    "frame dropped: queue full",
+    "link given up for silence",
+    "two links to one peer",
+    "dial refused",
+    "dial rejected",
+    "dial into a cut",
+    "dial to a dead host",
+    "dial to a frozen process",
+    "dial gave way to a dial",
+    "dial gave way to a link",
+    "answer: Nobody",
+    "healed by hand",
+];
+
+#[test]
+fn histories() {
+    if let Some(seed) = number("SIM_SEED") {
+        if std::env::var_os("SIM_TRACE").is_some() {
+            let plan = Plan::draw(seed);
+            println!("{plan:#?}");
+            for (step, line) in calm::run(plan, true).trace {
+                println!("{step:>7} {line}");
+            }
+        }
+        if let Err(text) = history(seed) {
+            panic!("{text}");
+        }
+        return;
+    }
+    let count = number("SIM_SEEDS").unwrap_or(HISTORIES);
+    let all = batch(number("SIM_FROM").unwrap_or(0), count);
+    let mut agreed = all.agreed.clone();
+    agreed.sort_unstable();
+    let percentile = |p: usize| agreed.get(agreed.len().saturating_sub(1) * p / 100).copied();
+    println!(
+        "{count} histories, {} steps, {} facts; agreement after {:?} (median), {:?} (99 %), {:?}",
+        all.steps,
+        all.facts,
+        percentile(50).unwrap_or_default(),
+        percentile(99).unwrap_or_default(),
+        percentile(100).unwrap_or_default(),
+    );
+    for (what, times) in &all.fired {
+        println!("{times:>10} {what}");
+    }
+    let seeds: Vec<u64> = all.failures.iter().map(|(seed, _)| *seed).collect();
+    assert!(seeds.is_empty(), "failing seeds: {seeds:?}");
+    if count >= HISTORIES {
+        let expected = FAULTS.iter().map(|(fault, _)| format!("{fault:?}"));
+        for what in expected.chain(CONSEQUENCES.iter().map(|&what| what.to_owned())) {
+            assert!(all.fired.contains_key(&what), "never happened: {what}");
+        }
+    }
+}
+
+#[test]
+fn a_seed_decides_everything() {
+    for seed in [3, 14, 15] {
+        let (a, b) = (calm::run(Plan::draw(seed), true), calm::run(Plan::draw(seed), true));
+        assert_eq!(a.trace, b.trace);
+    }
+}

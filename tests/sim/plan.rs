@@ -1,0 +1,220 @@
+//! What one seed decides before the first step: the clusters, the network, and which
+//! faults may strike. Every history draws its own subset of faults, since some bugs
+//! show only where others are quiet.
+
+use std::time::Duration;
+
+use muster::node::Role;
+use rand::rngs::SmallRng;
+use rand::seq::SliceRandom;
+use rand::{RngExt, SeedableRng};
+
+/// Everything that can be done to a simulated cluster, by operators and by fate.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Fault {
+    /// `kill -9`: the host answers for the dead process.
+    Kill,
+    /// The host is gone, and answers nothing.
+    PowerOff,
+    /// A dead process is started again from its disk.
+    Start,
+    /// Started again with an empty disk.
+    StartEmpty,
+    /// SIGTERM.
+    Stop,
+    /// Every node is stopped and started, one after another.
+    Rotation,
+    /// Everybody is killed at once and started again.
+    ColdRestart,
+    /// The disk takes seconds, or nothing at all.
+    SlowDisk,
+    /// The network falls into two or three parts.
+    Partition,
+    /// Single pairs cannot talk.
+    CutPairs,
+    /// Frames go one way only.
+    OneWay,
+    /// A link breaks; the network is fine.
+    BreakLink,
+    /// Segments are lost and sent again.
+    Loss,
+    /// A process takes long for each input.
+    Slow,
+    /// SIGSTOP, then SIGCONT.
+    Freeze,
+    /// A suspended machine: its clock stood still too.
+    Suspend,
+    /// Discovery fails.
+    DiscoveryError,
+    /// Discovery answers what was true once.
+    DiscoveryLag,
+    /// Discovery names nobody, only some, or strangers.
+    DiscoveryLies,
+    /// Operators.
+    Join,
+    /// Operators.
+    Leave,
+    /// Operators.
+    ForceLeave,
+    /// Operators.
+    Invite,
+    /// Operators.
+    DiscoveryOff,
+    /// Operators.
+    DiscoveryOn,
+    /// A second process under a name that is taken.
+    Rogue,
+}
+
+/// All of them, with how often they are tried beside each other.
+pub const FAULTS: [(Fault, u32); 26] = [
+    (Fault::Kill, 6),
+    (Fault::PowerOff, 3),
+    (Fault::Start, 14),
+    (Fault::StartEmpty, 3),
+    (Fault::Stop, 4),
+    (Fault::Rotation, 1),
+    (Fault::ColdRestart, 1),
+    (Fault::SlowDisk, 2),
+    (Fault::Partition, 5),
+    (Fault::CutPairs, 4),
+    (Fault::OneWay, 4),
+    (Fault::BreakLink, 5),
+    (Fault::Loss, 3),
+    (Fault::Slow, 3),
+    (Fault::Freeze, 4),
+    (Fault::Suspend, 3),
+    (Fault::DiscoveryError, 2),
+    (Fault::DiscoveryLag, 2),
+    (Fault::DiscoveryLies, 3),
+    (Fault::Join, 4),
+    (Fault::Leave, 3),
+    (Fault::ForceLeave, 3),
+    (Fault::Invite, 3),
+    (Fault::DiscoveryOff, 1),
+    (Fault::DiscoveryOn, 3),
+    (Fault::Rogue, 1),
+];
+
+/// One configured cluster.
+#[derive(Clone, Debug)]
+pub struct ClusterPlan {
+    /// `cluster.name`.
+    pub name: String,
+    /// Whether the strategy joins what it discovers.
+    pub automatic: bool,
+    /// `cluster.autoheal`.
+    pub autoheal: bool,
+    /// `cluster.autoclean`.
+    pub autoclean: Option<Duration>,
+    /// `agent.mesh.full_mesh_limit`.
+    pub full_mesh_limit: usize,
+    /// Nodes of different cookies never finish a handshake.
+    pub cookie: u8,
+    /// Discovery knows the nodes that run (etcd), else all that are configured (static).
+    pub registry: bool,
+}
+
+/// One configured node.
+#[derive(Clone, Debug)]
+pub struct NodePlan {
+    /// Index into [`Plan::clusters`].
+    pub cluster: usize,
+    /// `node.role`.
+    pub role: Role,
+    /// When its process is first started.
+    pub start: Duration,
+}
+
+/// One history before it happens.
+#[derive(Clone, Debug)]
+pub struct Plan {
+    /// Decides all the rest.
+    pub seed: u64,
+    /// The clusters in this network, which may hear of each other.
+    pub clusters: Vec<ClusterPlan>,
+    /// The nodes.
+    pub nodes: Vec<NodePlan>,
+    /// One-way delay of a segment.
+    pub latency: Duration,
+    /// At most so much more, per segment.
+    pub jitter: Duration,
+    /// Frames queued for a link at most.
+    pub queue: usize,
+    /// After so much silence a link is given up by the mesh.
+    pub silence: Duration,
+    /// A write to disk takes at most so long.
+    pub disk: Duration,
+    /// Between two rounds of discovery.
+    pub discovery: Duration,
+    /// How far processes' clocks run fast or slow.
+    pub skew: f64,
+    /// How long faults strike; zero: none at all.
+    pub chaos: Duration,
+    /// Mean time between two faults.
+    pub gap: Duration,
+    /// What may strike.
+    pub faults: Vec<(Fault, u32)>,
+}
+
+impl Plan {
+    /// Draws a plan.
+    pub fn draw(seed: u64) -> Self {
+        let mut rng = SmallRng::seed_from_u64(seed ^ 0x9e37_79b9_7f4a_7c15);
+        let ms = Duration::from_millis;
+        let second = rng.random_bool(0.15);
+        let clusters: Vec<ClusterPlan> = (0..=u8::from(second))
+            .map(|index| ClusterPlan {
+                name: if index == 0 { "emqxcl" } else { "other" }.to_owned(),
+                automatic: rng.random_bool(0.75),
+                autoheal: rng.random_bool(0.85),
+                autoclean: rng.random_bool(0.4).then(|| ms(rng.random_range(15_000..60_000))),
+                full_mesh_limit: if rng.random_bool(0.3) { 6 } else { 64 },
+                cookie: if rng.random_bool(0.3) { index } else { 0 },
+                registry: rng.random_bool(0.5),
+            })
+            .collect();
+        let count = match rng.random_range(0..10) {
+            0..6 => rng.random_range(3..=6),
+            6..9 => rng.random_range(5..=12),
+            _ => rng.random_range(10..=20),
+        };
+        let at_once = rng.random_bool(0.6);
+        let spread = if at_once { 300 } else { 8000 };
+        let nodes = (0..count)
+            .map(|index| NodePlan {
+                cluster: if index < 2 { 0 } else { rng.random_range(0..clusters.len()) },
+                role: if rng.random_bool(0.85) { Role::Core } else { Role::Replicant },
+                start: ms(rng.random_range(0..spread)),
+            })
+            .collect();
+        let fair = rng.random_bool(0.05);
+        let share = rng.random_range(0.15..1.0);
+        let mut faults: Vec<_> =
+            FAULTS.into_iter().filter(|_| rng.random_bool(share)).collect::<Vec<_>>();
+        let kills =
+            |f: &Fault| matches!(f, Fault::Kill | Fault::PowerOff | Fault::Stop | Fault::Rotation);
+        if faults.iter().any(|(f, _)| kills(f)) && !faults.contains(&FAULTS[2]) {
+            faults.push(FAULTS[2]);
+        }
+        faults.shuffle(&mut rng);
+        let chaos = if fair || faults.is_empty() { 0 } else { rng.random_range(5_000..45_000) };
+        Self {
+            seed,
+            clusters,
+            nodes,
+            latency: Duration::from_micros(
+                *[50, 200, 1_000, 10_000, 40_000].get(rng.random_range(0..5usize)).unwrap_or(&50),
+            ),
+            jitter: Duration::from_micros(rng.random_range(1..20_000)),
+            queue: *[8, 64, 1024].get(rng.random_range(0..3usize)).unwrap_or(&64),
+            silence: ms(rng.random_range(8_000..60_000)),
+            disk: ms(rng.random_range(1..60)),
+            discovery: ms(rng.random_range(300..5_000)),
+            skew: if rng.random_bool(0.5) { 0.1 } else { 0.0 },
+            chaos: ms(chaos),
+            gap: ms(rng.random_range(150..3_000)),
+            faults,
+        }
+    }
+}
