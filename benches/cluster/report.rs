@@ -132,8 +132,9 @@ fn machine() -> String {
     let memory = std::fs::read_to_string("/proc/meminfo").unwrap_or_default();
     let kib: u64 =
         memory.split_whitespace().nth(1).and_then(|kib| kib.parse().ok()).unwrap_or_default();
+    let build = if cfg!(debug_assertions) { "development" } else { "release" };
     format!(
-        "{model}, {cores} cores, {} GiB, Linux {}; loopback, release build, defaults.\n",
+        "{model}, {cores} cores, {} GiB, Linux {}; loopback, {build} build, defaults.\n",
         kib >> 20,
         kernel.trim()
     )
