@@ -19,9 +19,14 @@ use crate::config::{LogConfig, LogFormat};
 /// # Errors
 /// When the process has a log already.
 pub fn init(config: LogConfig) -> Result<(), TryInitError> {
-    let libraries = if config.level == Level::TRACE { Level::TRACE } else { Level::WARN };
+    let trace = config.level == Level::TRACE;
+    let libraries = if trace { Level::TRACE } else { Level::WARN };
+    // It warns of whatever a stranger sends; the mesh says what came of it, and no more
+    // than once a second.
+    let rustls = if trace { Level::TRACE } else { Level::ERROR };
     let filter = Targets::new()
         .with_default(LevelFilter::from_level(libraries.min(config.level)))
+        .with_target("rustls", rustls)
         .with_target(env!("CARGO_PKG_NAME"), config.level);
     let layer = tracing_subscriber::fmt::layer();
     let layer = match config.format {
