@@ -25,3 +25,4 @@ mod mesh;
 mod partitions;
 mod support;
 mod tls;
+mod tls_cluster;

@@ -51,8 +51,8 @@ use self::verify::DialedPeer;
 use crate::node::{Host, NodeName};
 
 /// New files reach every link within this time: long enough that a mesh of 64 remakes
-/// one link a second, short enough for whoever waits to remove the old CA.
-pub const REMAKE_WITHIN: Duration = Duration::from_secs(60);
+/// two links a second, short enough for whoever waits to remove the old CA.
+pub const REMAKE_WITHIN: Duration = Duration::from_secs(30);
 
 /// Unsent plaintext and ciphertext that a TLS link keeps, bytes each. The link's own
 /// bounded queue is in front of it; without this a stalled peer pins 64 KiB more.

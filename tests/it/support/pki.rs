@@ -96,12 +96,17 @@ pub struct TlsFiles {
 impl TlsFiles {
     /// Verifies its peers, both ways.
     pub fn write(dir: &Path, ca: &str, leaf: &Leaf) -> Self {
-        let files = Self { dir: dir.to_owned(), verify: "verify_peer", extra: String::new() };
+        let files = Self::open(dir);
         std::fs::create_dir_all(dir).unwrap();
         files.put("ca.pem", ca);
         files.put_leaf(leaf);
         files.put_conf();
         files
+    }
+
+    /// Those that are in a folder already, which verify.
+    pub fn open(dir: &Path) -> Self {
+        Self { dir: dir.to_owned(), verify: "verify_peer", extra: String::new() }
     }
 
     pub fn put(&self, name: &str, text: &str) {

@@ -1,0 +1,157 @@
+//! Agents over TLS as real processes: who gets in, what is told, and rotation under them.
+
+use muster::mesh::tls::REMAKE_WITHIN;
+use serde_json::{Value, json};
+
+use crate::support::agent::{Agent, Ground, Spec, names};
+use crate::support::cluster::Cluster;
+use crate::support::pki::{Ca, Leaf, TlsFiles};
+use crate::support::wait::{LONG, always, eventually};
+
+/// Speaks for one node of the host, to agents and to Erlang nodes.
+fn leaf(ca: &Ca, node: &str) -> Leaf {
+    ca.leaf(&["dns:127.0.0.1", &format!("uri:muster:{node}")])
+}
+
+fn over_tls(spec: Spec) -> Spec {
+    let optfile = spec.home().join("tls/ssl_dist.conf");
+    spec.line("cluster.proto_dist = inet_tls")
+        .line(&format!("node.ssl_dist_optfile = {:?}", optfile.display().to_string()))
+}
+
+/// An agent's files, with a certificate of `ca` for its own name.
+fn files(spec: &Spec, ca: &Ca) -> TlsFiles {
+    TlsFiles::write(&spec.home().join("tls"), &ca.pem, &leaf(ca, spec.name()))
+}
+
+fn metric(agent: &Agent, line: &str) -> u64 {
+    let text = agent.request("GET", "/metrics", None).unwrap().body;
+    let found = text.lines().find_map(|l| l.strip_prefix(line)?.trim().parse().ok());
+    found.unwrap_or(0)
+}
+
+fn handshakes(agent: &Agent, direction: &str, outcome: &str) -> u64 {
+    let labels = format!("direction=\"{direction}\",outcome=\"{outcome}\"");
+    metric(agent, &format!("muster_handshakes_total{{{labels}}}"))
+}
+
+/// What is known of every member, without what may change while nothing happens.
+fn histories(cluster: &Cluster) -> Vec<Value> {
+    let at = |agent: &Agent| {
+        let members = agent.get("/api/v1/members")["members"].as_array().unwrap().clone();
+        members
+            .iter()
+            .map(|m| {
+                let node = m["node"].as_str().unwrap();
+                let member = agent.get(&format!("/api/v1/members/{node}"));
+                json!([
+                    node,
+                    member["status"],
+                    member["since"],
+                    member["last_change"],
+                    member["incarnation"]
+                ])
+            })
+            .collect()
+    };
+    cluster.iter().map(at).collect()
+}
+
+#[test]
+fn everything_rotates_without_a_suspicion() {
+    let (old, new) = (Ca::new("old"), Ca::new("new"));
+    let cluster = Cluster::start_with(3, |spec| {
+        files(&spec, &old);
+        over_tls(spec)
+    });
+    let before = histories(&cluster);
+    let both = format!("{}{}", old.pem, new.pem);
+    let everywhere = |step: u64, put: &dyn Fn(&Agent, &TlsFiles)| {
+        for agent in cluster.iter() {
+            put(agent, &TlsFiles::open(&agent.home().join("tls")));
+        }
+        for agent in cluster.iter() {
+            eventually("the files in use", LONG, || {
+                (metric(agent, "muster_tls_reloads_total{outcome=\"ok\"}") == step).then_some(())
+            });
+        }
+    };
+    everywhere(1, &|_, files| files.put("ca.pem", &both));
+    everywhere(2, &|agent, files| files.put_leaf(&leaf(&new, agent.name())));
+    everywhere(3, &|_, files| files.put("ca.pem", &new.pem));
+    // By then every link has been made anew, and nobody has noticed.
+    let all = cluster.names();
+    always("every view whole", REMAKE_WITHIN, || {
+        cluster.iter().all(|agent| names(&agent.get("/api/v1/cluster")["running_nodes"]) == all)
+    });
+    let made: u64 = cluster.iter().map(|agent| handshakes(agent, "in", "ok")).sum();
+    assert!(made >= 6, "three links were made {made} times");
+    assert_eq!(histories(&cluster), before);
+
+    // Who was left behind with a certificate of the old CA is out.
+    let spec = over_tls(Spec::new(cluster.ground(), 4).seeds(&all));
+    let left_behind = TlsFiles::write(&spec.home().join("tls"), &both, &leaf(&old, spec.name()));
+    let _agent = spec.start();
+    for agent in cluster.iter() {
+        eventually("a refusal", LONG, || {
+            (handshakes(agent, "in", "tls_unknown_ca") > 0).then_some(())
+        });
+        agent.wait_nodes(LONG, &all, &[]);
+    }
+    drop(left_behind);
+}
+
+#[test]
+fn a_certificate_of_another_node_stays_out() {
+    let ca = Ca::new("ca");
+    let cluster = Cluster::spawn_with(3, |spec| {
+        let named = if spec.name().starts_with("emqx3") { "emqx1@127.0.0.1" } else { spec.name() };
+        TlsFiles::write(&spec.home().join("tls"), &ca.pem, &leaf(&ca, named));
+        over_tls(spec)
+    });
+    let (good, bad) = (&cluster.names()[..2], &cluster[2]);
+    for agent in &cluster[..2] {
+        agent.wait_nodes(LONG, good, &[]);
+        eventually("the refusal counted", LONG, || {
+            (handshakes(agent, "in", "tls_wrong_name") > 0).then_some(())
+        });
+        agent.wait_log("is for muster:emqx1@127.0.0.1, 127.0.0.1, not for emqx3@127.0.0.1");
+        agent.wait_nodes(LONG, good, &[]);
+    }
+    // It was told so by its own files already.
+    let line = bad.wait_log("peers that verify refuse us");
+    assert!(line.contains("WARN"), "{line}");
+    bad.wait_nodes(LONG, &[bad.name()], &[]);
+}
+
+#[test]
+fn verify_none_works_and_is_told_everywhere() {
+    let ca = Ca::new("ca");
+    let cluster = Cluster::start_with(2, |spec| {
+        files(&spec, &ca).verify_none();
+        over_tls(spec)
+    });
+    for agent in cluster.iter() {
+        agent.wait_log("says verify_none: whoever has the cookie can speak as any node");
+        assert_eq!(metric(agent, "muster_tls_unverified"), 1);
+        let notices = agent.get("/readyz?verbose")["notices"].to_string();
+        assert!(notices.contains("verify_none"), "{notices}");
+    }
+}
+
+#[test]
+fn files_that_do_not_hold_end_with_78_before_anything_is_bound() {
+    let ground = Ground::new(2);
+    let ca = Ca::new("ca");
+    let spec = over_tls(Spec::new(&ground, 1).seeds(&["emqx2@127.0.0.1"]));
+    let files = files(&spec, &ca);
+    files.put("key.pem", &leaf(&ca, "emqx2@127.0.0.1").key);
+    let mut agent = spec.spawn();
+    assert_eq!(agent.wait_exit().code(), Some(78));
+    assert!(
+        agent.logs().contains("key.pem: not the key of the certificate in"),
+        "{}",
+        agent.logs()
+    );
+    assert!(!agent.home().join("data").exists());
+}
