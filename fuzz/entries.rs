@@ -104,7 +104,7 @@ pub fn accept(data: &[u8]) -> bool {
         _ => Decision::Alive,
     };
     shake(
-        || Handshake::accept(local(), CHALLENGE),
+        || Handshake::accept(Prefix::Two, local(), CHALLENGE),
         bytes,
         |machine, event| match event {
             Event::Named(_) => machine.decide(decision),
@@ -122,7 +122,7 @@ pub fn handshake_dial(data: &[u8]) {
 pub fn dial(data: &[u8]) -> bool {
     let Some((choice, bytes)) = data.split_first() else { return false };
     shake(
-        || Handshake::dial(local(), name("b@127.0.0.2"), CHALLENGE),
+        || Handshake::dial(Prefix::Two, local(), name("b@127.0.0.2"), CHALLENGE),
         bytes,
         |machine, event| match event {
             Event::Alive => machine.answer_alive(choice % 2 == 0),

@@ -113,7 +113,8 @@ async fn attempt(shared: &Shared, peer: &NodeName) -> Result<Established, Failur
     tune(&stream);
     let ends = stream.peer_addr().and_then(|remote| Ok((remote, stream.local_addr()?)));
     let (remote, local) = ends.map_err(|error| DialError::Unreachable(error.to_string()))?;
-    let mut machine = Handshake::dial(Arc::clone(&shared.local), peer.clone(), rand::random());
+    let (prefix, local_node) = (shared.handshake_prefix(), Arc::clone(&shared.local));
+    let mut machine = Handshake::dial(prefix, local_node, peer.clone(), rand::random());
     let opened = timeout(limit, open(shared, peer, stream, &mut machine)).await;
     let (stream, renewal) = opened.unwrap_or(Err(ShakeError::Timeout))?;
     let (peer, rest) = (peer.clone(), machine.into_rest());

@@ -12,6 +12,7 @@ use super::registry::Registry;
 use super::{MeshEvent, MeshSettings, Throttle};
 use crate::metrics::{Cause, Metrics, Word};
 use crate::protocol::dist::control::Encoder;
+use crate::protocol::dist::frame::Prefix;
 use crate::protocol::dist::handshake::Local;
 
 #[derive(Debug)]
@@ -58,6 +59,11 @@ impl Shared {
     /// Never held across an await.
     pub(super) fn registry(&self) -> MutexGuard<'_, Registry> {
         self.registry.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// The lengths of handshake messages, which the carrier decides.
+    pub(super) fn handshake_prefix(&self) -> Prefix {
+        if self.settings.tls.is_some() { Prefix::Four } else { Prefix::Two }
     }
 
     /// The machines' now.

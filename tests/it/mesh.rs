@@ -13,6 +13,7 @@ use muster::mesh::{
 };
 use muster::node::NodeName;
 use muster::protocol::dist::control::Encoder;
+use muster::protocol::dist::frame::Prefix;
 use muster::protocol::dist::handshake::{Event, Handshake, Local};
 use muster::secret::Secret;
 use rand::Rng as _;
@@ -101,7 +102,7 @@ fn local(name: &str, cookie: &str) -> Arc<Local> {
 async fn authenticated(to: SocketAddr, name: &str) -> TcpStream {
     let mut stream = connect(to).await;
     let victim = NodeName::parse("victim@127.0.0.1").unwrap();
-    let mut machine = Handshake::dial(local(name, "C"), victim, 1);
+    let mut machine = Handshake::dial(Prefix::Two, local(name, "C"), victim, 1);
     loop {
         stream.write_all(&machine.transmit()).await.unwrap();
         let mut bytes = [0; 512];
@@ -174,7 +175,7 @@ async fn replayed_and_reflected_digests_prove_nothing() {
     let scene = Scene::new(|_| {}).await;
     let victim = NodeName::parse("victim@127.0.0.1").unwrap();
     // What an eavesdropper has: a whole good handshake.
-    let mut good = Handshake::dial(local("thief@127.0.0.66", "C"), victim.clone(), 1);
+    let mut good = Handshake::dial(Prefix::Two, local("thief@127.0.0.66", "C"), victim.clone(), 1);
     let mut sent = VecDeque::new();
     let mut stream = connect(scene.address()).await;
     loop {

@@ -1,4 +1,6 @@
-//! Length-prefixed frames: two-byte lengths in the handshake, four-byte ones after it.
+//! Length-prefixed frames: two-byte lengths in the handshake, four-byte ones after it,
+//! and over TLS four-byte ones from the start. (The protocol's description does not say
+//! so; OTP's TLS carrier does it, and times out on anything else.)
 
 /// A peer announced a frame beyond the cap. The connection can't go on, since what
 /// follows the length is not kept.
@@ -14,9 +16,10 @@ pub struct TooLong {
 /// How wide the length in front of a frame is.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Prefix {
-    /// Two bytes: the handshake.
+    /// Two bytes: the handshake over TCP.
     Two,
-    /// Four bytes: an established link; length 0 is a tick.
+    /// Four bytes: the handshake over TLS, and every established link, where length 0
+    /// is a tick.
     Four,
 }
 
@@ -120,11 +123,14 @@ impl Decoder {
     }
 }
 
-/// Appends a handshake message behind its two-byte length.
-pub(super) fn put_short(out: &mut Vec<u8>, message: &[u8]) {
+/// Appends a handshake message behind its length.
+pub(super) fn put_message(out: &mut Vec<u8>, prefix: Prefix, message: &[u8]) {
     // Handshake messages of ours are a few hundred bytes at most.
     let length = u16::try_from(message.len()).unwrap_or(u16::MAX);
-    out.extend_from_slice(&length.to_be_bytes());
+    match prefix {
+        Prefix::Two => out.extend_from_slice(&length.to_be_bytes()),
+        Prefix::Four => out.extend_from_slice(&u32::from(length).to_be_bytes()),
+    }
     out.extend_from_slice(&message[..usize::from(length)]);
 }
 

@@ -22,7 +22,7 @@ use std::sync::Arc;
 use subtle::ConstantTimeEq;
 
 use super::flags;
-use super::frame::{Decoder, Prefix, TooLong, put_short};
+use super::frame::{Decoder, Prefix, TooLong, put_message};
 use crate::node::{NodeName, NodeNameError};
 use crate::secret::Secret;
 
@@ -193,15 +193,17 @@ pub struct Handshake {
     peer_creation: u32,
     /// The peer opened with the old 'n', so its upper flags and creation come as 'c'.
     old_name: bool,
+    /// By the carrier: two bytes over TCP, four over TLS.
+    prefix: Prefix,
     decoder: Decoder,
     out: Vec<u8>,
 }
 
 impl Handshake {
-    /// Begins as the dialling end. `challenge` must be fresh random bits.
+    /// Begins as the dialling end, over a carrier of these lengths. `challenge` must be fresh random bits.
     #[must_use]
-    pub fn dial(local: Arc<Local>, peer: NodeName, challenge: u32) -> Self {
-        let mut handshake = Self::new(local, State::Status, challenge);
+    pub fn dial(prefix: Prefix, local: Arc<Local>, peer: NodeName, challenge: u32) -> Self {
+        let mut handshake = Self::new(prefix, local, State::Status, challenge);
         handshake.peer = Some(peer);
         let mut message = Vec::with_capacity(64);
         message.push(b'N');
@@ -212,13 +214,13 @@ impl Handshake {
         handshake
     }
 
-    /// Begins as the accepting end. `challenge` must be fresh random bits.
+    /// Begins as the accepting end, over a carrier of these lengths. `challenge` must be fresh random bits.
     #[must_use]
-    pub fn accept(local: Arc<Local>, challenge: u32) -> Self {
-        Self::new(local, State::Name, challenge)
+    pub fn accept(prefix: Prefix, local: Arc<Local>, challenge: u32) -> Self {
+        Self::new(prefix, local, State::Name, challenge)
     }
 
-    fn new(local: Arc<Local>, state: State, challenge: u32) -> Self {
+    fn new(prefix: Prefix, local: Arc<Local>, state: State, challenge: u32) -> Self {
         Self {
             local,
             state,
@@ -227,7 +229,8 @@ impl Handshake {
             peer_flags: 0,
             peer_creation: 0,
             old_name: false,
-            decoder: Decoder::new(Prefix::Two, MAX_MESSAGE),
+            prefix,
+            decoder: Decoder::new(prefix, MAX_MESSAGE),
             out: Vec::new(),
         }
     }
@@ -348,7 +351,7 @@ impl Handshake {
     }
 
     fn put(&mut self, message: &[u8]) {
-        put_short(&mut self.out, message);
+        put_message(&mut self.out, self.prefix, message);
     }
 
     fn put_status(&mut self, status: &str) {

@@ -14,18 +14,19 @@ fn local(name: &str, cookies: &[&str]) -> Arc<Local> {
 }
 
 fn acceptor() -> Handshake {
-    Handshake::accept(local("b@h.io", &["c"]), CHALLENGE)
+    Handshake::accept(Prefix::Two, local("b@h.io", &["c"]), CHALLENGE)
 }
 
 fn dialler() -> Handshake {
-    let mut dialler = Handshake::dial(local("a@h.io", &["c"]), node("b@h.io"), CHALLENGE);
+    let mut dialler =
+        Handshake::dial(Prefix::Two, local("a@h.io", &["c"]), node("b@h.io"), CHALLENGE);
     assert_eq!(messages(&dialler.transmit()).len(), 1);
     dialler
 }
 
 fn framed(message: &[u8]) -> Vec<u8> {
     let mut out = Vec::new();
-    put_short(&mut out, message);
+    put_message(&mut out, Prefix::Two, message);
     out
 }
 
@@ -109,8 +110,8 @@ fn run(
 }
 
 fn pair(a: &[&str], b: &[&str]) -> (Handshake, Handshake) {
-    let dialler = Handshake::dial(local("a@h.io", a), node("b@h.io"), 1);
-    (dialler, Handshake::accept(local("b@h.io", b), 2))
+    let dialler = Handshake::dial(Prefix::Two, local("a@h.io", a), node("b@h.io"), 1);
+    (dialler, Handshake::accept(Prefix::Two, local("b@h.io", b), 2))
 }
 
 #[test]
@@ -135,6 +136,18 @@ fn two_machines_agree() {
         assert_eq!(at_b, Ok(Some(peer("a@h.io"))), "{decision:?}");
         assert!(a.into_rest().is_empty() && b.into_rest().is_empty());
     }
+}
+
+#[test]
+fn over_tls_lengths_are_four_bytes() {
+    let mut a = Handshake::dial(Prefix::Four, local("a@h.io", &["c"]), node("b@h.io"), 1);
+    let mut b = Handshake::accept(Prefix::Four, local("b@h.io", &["c"]), 2);
+    let ends = run(&mut a, &mut b, Decision::Ok, true, 3);
+    assert!(ends.iter().all(|end| matches!(end, Ok(Some(_)))), "{ends:?}");
+    let mut b = Handshake::accept(Prefix::Four, local("b@h.io", &["c"]), 2);
+    b.handle(&[0, 1, 0, 0]);
+    let error = TooLong { length: 0x1_0000, max: MAX_MESSAGE };
+    assert_eq!(b.poll(), Err(HandshakeError::TooLong(error)));
 }
 
 #[test]
@@ -262,7 +275,8 @@ fn the_dialler_checks_who_answers_and_how() {
     assert_eq!(at_challenge(b"N\0"), Err(E::Garbage("its challenge")));
 
     let at_ack = |message: &[u8]| {
-        let mut machine = Handshake::dial(local("a@h.io", &["c", "d"]), node("b@h.io"), CHALLENGE);
+        let mut machine =
+            Handshake::dial(Prefix::Two, local("a@h.io", &["c", "d"]), node("b@h.io"), CHALLENGE);
         feed(&mut machine, b"sok").unwrap();
         feed(&mut machine, &challenge("b@h.io", flags::OFFERED, 77)).unwrap();
         feed(&mut machine, message).map(|event| event.is_some())
