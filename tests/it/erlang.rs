@@ -9,8 +9,9 @@ use muster::mesh::tls::TlsContext;
 use muster::mesh::{DialError, LinkTimes, MeshSettings, SendOutcome};
 use muster::node::NodeName;
 use tempfile::TempDir;
-use tokio::io::{AsyncBufReadExt, BufReader, Lines};
-use tokio::process::{Child, ChildStdout, Command};
+use tokio::io::{AsyncBufReadExt, BufReader};
+use tokio::process::{Child, Command};
+use tokio::sync::mpsc;
 use tokio::time::timeout;
 
 use crate::support::mesh::{Log, Node, free_port, settings};
@@ -27,7 +28,7 @@ const TIMES: LinkTimes =
 /// A running Erlang node; killed when dropped.
 struct Erlang {
     _process: Child,
-    lines: Lines<BufReader<ChildStdout>>,
+    said: mpsc::Receiver<String>,
 }
 
 /// What links run over.
@@ -70,24 +71,24 @@ impl Erlang {
             .stderr(Stdio::null())
             .kill_on_drop(true);
         let mut process = command.spawn().unwrap();
-        let lines = BufReader::new(process.stdout.take().unwrap()).lines();
-        Self { _process: process, lines }
+        let mut lines = BufReader::new(process.stdout.take().unwrap()).lines();
+        let (say, said) = mpsc::channel(100);
+        tokio::spawn(async move {
+            while let Ok(Some(line)) = lines.next_line().await {
+                match line.strip_prefix("> ") {
+                    Some(line) => say.send(line.to_owned()).await.unwrap_or_default(),
+                    // Erlang's own reports, for whoever looks into a failure.
+                    None => println!("erl: {line}"),
+                }
+            }
+        });
+        Self { _process: process, said }
     }
 
-    /// Reads until a line begins with `> `; Erlang's own reports are passed over.
+    /// The next line that begins with `> `.
     async fn says(&mut self) -> String {
-        let read = async {
-            let mut seen = String::new();
-            while let Some(line) = self.lines.next_line().await.unwrap() {
-                if let Some(said) = line.strip_prefix("> ") {
-                    return said.to_owned();
-                }
-                seen += &line;
-                seen.push('\n');
-            }
-            panic!("the Erlang node ended:\n{seen}");
-        };
-        timeout(LONG, read).await.expect("the Erlang node in time")
+        let said = timeout(LONG, self.said.recv()).await.expect("the Erlang node in time");
+        said.expect("the Erlang node lives")
     }
 }
 
