@@ -378,10 +378,10 @@ pub fn requests_are_answered(history: &History) -> Verdict {
                 waiting.insert(*request, (*pid, *step, *at));
             }
             Fact::Answered(pid, request, result) => {
-                if waiting.remove(request).is_none() {
+                let Some(_) = waiting.remove(request) else {
                     let text = format!("process {pid} answers {request:?} with {result:?}");
                     return broken(NAME, *step, text);
-                }
+                };
             }
             Fact::End(pid) => waiting.retain(|_, (asked, ..)| asked != pid),
             _ => {}

@@ -292,9 +292,9 @@ impl Membership {
             (Intent::Join, _) | (_, Intent::Invite) => true,
             _ => false,
         };
+        // Automatic clusters of one name are one cluster: nobody leaves anybody.
+        let merge = self.settings.automatic && hello.automatic;
         if let Some(theirs) = hello.id {
-            // Automatic clusters of one name are one cluster: nobody leaves anybody.
-            let merge = self.settings.automatic && hello.automatic;
             match self.id {
                 None => self.adopt(now, theirs),
                 Some(own) if merge => self.adopt(now, own.min(theirs)),
@@ -310,7 +310,7 @@ impl Membership {
             self.effects.push_back(Effect::Discovery(true));
         }
         let they_move = !we_move && (hello.intent == Intent::Join || mine == Intent::Invite);
-        they_move && hello.id.is_some_and(|theirs| self.id != Some(theirs))
+        they_move && !merge && hello.id.is_some_and(|theirs| self.id != Some(theirs))
     }
 
     /// An id told over a link: automatic clusters that meet take the smaller one.

@@ -105,7 +105,7 @@ fn agents_that_agree_pass() {
 #[test]
 fn every_difference_between_views_is_found() {
     assert!(disagreement(|v| v.hash = 2).contains("different views"));
-    assert!(disagreement(|v| v.id = Some(ClusterId(8))).contains("does not list"));
+    assert!(disagreement(|v| v.id = Some(ClusterId(8))).contains("says that dead"));
     assert!(disagreement(|v| v.disagreeing = 1).contains("believes that others disagree"));
     assert!(disagreement(|v| v.state = State::Forming).contains("still forming"));
     assert!(disagreement(|v| v.state = State::Left).contains("lists it"));
