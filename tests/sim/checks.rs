@@ -334,12 +334,22 @@ pub fn nobody_reachable_is_removed(history: &History) -> Verdict {
 pub fn reports_are_in_order(history: &History) -> Verdict {
     const NAME: &str = "invariant 6 (reports in order)";
     let mut last: BTreeMap<(Pid, &NodeName), (Standing, Incarnation)> = BTreeMap::new();
+    // An incarnation counts within one membership: whoever lost its disk starts anew.
+    let mut epoch: BTreeMap<(Pid, &NodeName), Epoch> = BTreeMap::new();
     let down = Standing::Member(Health::Down);
     for (_, step, fact) in &history.facts {
         match fact {
             Fact::Start { pid, node, known, .. } => {
                 for member in known.iter().filter(|member| *member != node) {
                     last.insert((*pid, member), (down, Incarnation(0)));
+                }
+            }
+            Fact::Held(pid, record) => {
+                let before = epoch.insert((*pid, &record.node), record.epoch);
+                if before != Some(record.epoch)
+                    && let Some((_, incarnation)) = last.get_mut(&(*pid, &record.node))
+                {
+                    *incarnation = Incarnation(0);
                 }
             }
             Fact::News(pid, news) => {

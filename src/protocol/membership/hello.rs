@@ -444,20 +444,20 @@ impl Membership {
     ) {
         let Some(link) = self.links.links.get_mut(&key) else { return };
         let peer = link.peer.clone();
-        let was_active = link.is_active();
         match code {
             Some(ByeCode::Stopping | ByeCode::Idle | ByeCode::Duplicate) => return,
             _ => link.phase = Phase::Closing,
+        }
+        // Not the peer's link any more: its end is no reason to dial again at once.
+        let state = self.links.peer(&peer);
+        if state.link == Some(key) {
+            state.link = None;
         }
         if code == Some(ByeCode::NameConflict) {
             self.yield_name(text);
         }
         self.reject(now, &peer, text);
         self.complain(&peer, Some(text.to_owned()));
-        if was_active && code == Some(ByeCode::Removed) {
-            // What it says is on its way as a record too; nothing to add.
-            self.links.peer(&peer).link = None;
-        }
     }
 
     /// A peer will not talk to us, or we not to it: requests fail, and we wait long.

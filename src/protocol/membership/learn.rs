@@ -200,7 +200,8 @@ impl Membership {
     /// answers back it lives, and the newcomer of the two gives way.
     fn hear_of_rival(&mut self, now: Duration, record: &Record) {
         let answered = self.rivals.get(&record.boot).copied();
-        let lives = answered.is_some_and(|ours| record.incarnation > ours);
+        let up = record.health() == Some(Health::Up);
+        let lives = up && answered.is_some_and(|ours| record.incarnation > ours);
         let established = self
             .joined_at
             .is_some_and(|at| now.saturating_sub(at) >= self.settings.timing.established);
@@ -213,9 +214,10 @@ impl Membership {
                 "another live process (boot {}) uses the node name {}",
                 record.boot, self.me.node
             );
+            // The same words again are no further sign of life: it may be gone by then.
+            self.rivals.insert(record.boot, record.incarnation);
             self.yield_name(&text);
-            self.detach(ByeCode::Duplicate, &text);
-            return;
+            return self.step_aside(now, &text);
         }
         self.answer(now, record, Reason::Restarted);
         self.rivals.insert(record.boot, self.me.incarnation);
@@ -227,6 +229,17 @@ impl Membership {
             self.conflict = Some(text.to_owned());
             self.note(Note::Conflict(Some(text.to_owned())));
         }
+    }
+
+    /// Leaves the links to the other process, and tries again much later.
+    fn step_aside(&mut self, now: Duration, text: &str) {
+        let peers: Vec<NodeName> =
+            self.links.all_active().map(|(_, link)| link.peer.clone()).collect();
+        for peer in peers {
+            let later = self.settings.timing.redial_refused;
+            self.links.plan(&peer, now + later.mul_f64(self.rng.random_range(0.7..1.3)));
+        }
+        self.detach(ByeCode::Refused, text);
     }
 
     /// Closes every link.
