@@ -67,7 +67,6 @@ impl Membership {
         } else {
             self.ring.remove(&node);
         }
-        self.refresh_neighbours();
         self.detector.forget(&node);
         match record.standing {
             Standing::Member(Health::Suspect) => self.suspected(now, record),
@@ -398,7 +397,6 @@ impl Membership {
         self.ring.insert(&self.me.node);
         self.rumours.clear();
         self.detector.clear();
-        self.refresh_neighbours();
         self.durable_changed();
     }
 

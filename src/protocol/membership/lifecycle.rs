@@ -261,6 +261,7 @@ impl Membership {
             );
         }
         self.close_idle(now);
+        self.seek_wanted(now);
         self.autoclean(now);
         self.consider_founding(now);
     }
@@ -290,6 +291,25 @@ impl Membership {
         }
     }
 
+    /// Whom we want a link to changes with the members: another's end can make us a
+    /// neighbour, or the one who watches over a third.
+    fn seek_wanted(&mut self, now: Duration) {
+        let mut candidates: Vec<NodeName> = Vec::new();
+        let full = self.is_full_mesh();
+        if full || self.table.member_count() > self.table.running_count() {
+            let members = self.table.members().filter(|record| full || !record.is_running());
+            candidates.extend(members.map(|record| record.node.clone()));
+        }
+        if !full {
+            candidates.extend(self.ring.neighbours(&self.me.node));
+        }
+        for node in candidates {
+            if !self.links.is_sought(&node) && self.wants(&node) {
+                self.links.plan(&node, now);
+            }
+        }
+    }
+
     /// Whether this node is the one that cleans up: the first core.
     pub(super) fn is_cleaner(&self) -> bool {
         self.settings.autoclean.is_some() && self.table.first_core_up() == Some(&self.me.node)
@@ -301,15 +321,6 @@ impl Membership {
         let Some(limit) = self.settings.autoclean else { return };
         if !self.is_cleaner() || !self.table.majority() {
             return;
-        }
-        let unwatched: Vec<NodeName> = self
-            .table
-            .members()
-            .filter(|record| !record.is_running() && !self.links.is_sought(&record.node))
-            .map(|record| record.node.clone())
-            .collect();
-        for node in unwatched {
-            self.links.plan(&node, now);
         }
         let expired: Vec<Record> = self
             .table

@@ -142,7 +142,6 @@ pub struct Membership {
     id: Option<ClusterId>,
     links: Links,
     ring: Ring,
-    neighbours: BTreeSet<NodeName>,
     rumours: Rumours,
     detector: Detector,
     pending: BTreeMap<RequestId, Pending>,
@@ -199,7 +198,6 @@ impl Membership {
             id: durable.id,
             links: Links::default(),
             ring: Ring::default(),
-            neighbours: BTreeSet::new(),
             rumours: Rumours::default(),
             detector: Detector::default(),
             pending: BTreeMap::new(),
@@ -249,7 +247,6 @@ impl Membership {
             self.joined_at = Some(now);
             self.effects.push_back(Effect::Note(Note::Joined(id)));
         }
-        self.refresh_neighbours();
     }
 
     /// The next thing to do; `None`: nothing until the next input.
@@ -440,7 +437,7 @@ impl Membership {
         }
         match self.table.member(node) {
             Some(_) if self.is_full_mesh() => true,
-            Some(record) if record.is_running() => self.neighbours.contains(node),
+            Some(record) if record.is_running() => self.ring.links(&self.me.node, node),
             Some(_) => self.is_cleaner() || self.ring.guards(&self.me.node, node),
             None => peer.is_some_and(|peer| peer.contact),
         }
@@ -448,11 +445,6 @@ impl Membership {
 
     fn is_full_mesh(&self) -> bool {
         self.table.member_count() <= self.settings.full_mesh_limit
-    }
-
-    fn refresh_neighbours(&mut self) {
-        self.neighbours =
-            if self.is_full_mesh() { BTreeSet::new() } else { self.ring.neighbours(&self.me.node) };
     }
 
     fn send(&mut self, link: LinkKey, message: &Message) {

@@ -212,7 +212,7 @@ impl Membership {
         } else {
             let linked = self.links.all_active().map(|(_, link)| link.peer.clone());
             linked
-                .chain(self.neighbours.iter().cloned())
+                .chain(self.ring.neighbours(&self.me.node))
                 .collect::<BTreeSet<_>>()
                 .into_iter()
                 .collect()

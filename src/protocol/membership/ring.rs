@@ -64,6 +64,30 @@ impl Ring {
         found
     }
 
+    /// Whether `other` is one of `node`'s [`Ring::neighbours`], without listing them: some
+    /// power of two must lie behind the member before it and not beyond itself.
+    pub(super) fn links(&self, node: &NodeName, other: &NodeName) -> bool {
+        let (own, there) = (place(node), place(other));
+        let distance = there.wrapping_sub(own);
+        if distance == 0 || !self.places.contains_key(&there) {
+            return false;
+        }
+        let before = self
+            .places
+            .range(..there)
+            .rev()
+            .chain(self.places.range(there..).rev())
+            .find(|(_, member)| *member != node)
+            .map_or(0, |(place, _)| place.wrapping_sub(own));
+        let before = if before < distance { before } else { 0 };
+        let finger = 1 << distance.ilog2();
+        let successor = || {
+            let next = self.from(own.wrapping_add(1)).filter(|member| *member != node);
+            next.take(SUCCESSORS).any(|member| member == other)
+        };
+        finger > before || successor()
+    }
+
     /// Whether `node` is one of those that keep dialling the stopped member `down`.
     pub(super) fn guards(&self, node: &NodeName, down: &NodeName) -> bool {
         self.from(place(down)).filter(|other| *other != down).take(GUARDIANS).any(|n| n == node)

@@ -235,15 +235,13 @@ impl Membership {
     }
 
     fn send_buckets(&mut self, key: LinkKey, buckets: &[u8], ask: bool) {
-        let mut seen = [false; BUCKETS];
-        let mut records: Vec<Record> = Vec::new();
+        let mut wanted = [false; BUCKETS];
         for bucket in buckets {
-            match seen.get_mut(usize::from(*bucket)) {
-                Some(seen) if !*seen => *seen = true,
-                _ => continue,
+            if let Some(wanted) = wanted.get_mut(usize::from(*bucket)) {
+                *wanted = true;
             }
-            records.extend(self.table.in_bucket(*bucket).cloned());
         }
+        let records: Vec<Record> = self.table.in_buckets(wanted).cloned().collect();
         let mut want = if ask { buckets.to_vec() } else { Vec::new() };
         if records.is_empty() {
             return self.send(key, &Message::Sync { records, want });

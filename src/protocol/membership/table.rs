@@ -182,18 +182,18 @@ impl Table {
         hash.finish()
     }
 
-    /// The hashes of the parts that [`Table::in_bucket`] lists.
+    /// The hashes of the parts that [`Table::in_buckets`] lists.
     #[must_use]
     pub fn digest(&self) -> &[u64] {
         &self.buckets
     }
 
-    /// Every record of one part, tombstones among them.
-    pub fn in_bucket(&self, index: u8) -> impl Iterator<Item = &Record> {
+    /// Every record of some parts, tombstones among them.
+    pub fn in_buckets(&self, wanted: [bool; BUCKETS]) -> impl Iterator<Item = &Record> {
         self.entries
             .values()
             .map(|entry| &entry.record)
-            .filter(move |record| bucket(&record.node) == usize::from(index))
+            .filter(move |record| wanted[bucket(&record.node)])
     }
 
     /// Whether more than half of the known cores are running.
