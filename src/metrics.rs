@@ -78,6 +78,8 @@ pub struct Metrics {
     pub tls_not_after: Gauge,
     /// 1 while TLS peers are not verified (`verify_none`).
     pub tls_unverified: Gauge,
+    /// 1 while changed TLS files cannot be used and the old ones still are.
+    pub tls_stale: Gauge,
     /// Changed TLS files read.
     pub tls_reloads: Family<Outcome, Counter>,
 }
@@ -100,6 +102,7 @@ impl Default for Metrics {
             http_requests: Family::default(),
             tls_not_after: Gauge::default(),
             tls_unverified: Gauge::default(),
+            tls_stale: Gauge::default(),
             tls_reloads: Family::default(),
         };
         registry.register("members", "Members by status", metrics.members.clone());
@@ -146,6 +149,11 @@ impl Default for Metrics {
             "tls_unverified",
             "1 while TLS peers are not verified (verify_none)",
             metrics.tls_unverified.clone(),
+        );
+        registry.register(
+            "tls_stale",
+            "1 while changed TLS files cannot be used and the old ones still are",
+            metrics.tls_stale.clone(),
         );
         registry.register("tls_reloads", "Changed TLS files read", metrics.tls_reloads.clone());
         metrics.registry = registry;

@@ -154,6 +154,16 @@ fn encryption(config: &Config, metrics: &Metrics) -> Check {
             "ssl_dist.conf says verify_none: peers are not verified",
         );
     }
+    if !config.agent.mesh.verify_node_name {
+        let reason = "agent.mesh.verify_node_name is false: any certificate of the CA can speak \
+                      as any node";
+        return check("encryption", false, reason);
+    }
+    if metrics.tls_stale.get() != 0 {
+        let reason =
+            "the changed TLS files cannot be used, the old ones still are; the log says why";
+        return check("encryption", false, reason);
+    }
     let ends = u64::try_from(metrics.tls_not_after.get()).unwrap_or(0);
     let left = (UNIX_EPOCH + Duration::from_secs(ends))
         .duration_since(SystemTime::now())

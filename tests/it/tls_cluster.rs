@@ -140,6 +140,32 @@ fn verify_none_works_and_is_told_everywhere() {
 }
 
 #[test]
+fn files_that_cannot_be_used_are_told_until_they_can() {
+    let ca = Ca::new("ca");
+    let cluster = Cluster::start_with(2, |spec| {
+        files(&spec, &ca);
+        over_tls(spec)
+    });
+    let agent = &cluster[0];
+    let encryption = || {
+        let health = agent.get("/readyz?verbose");
+        let notices = health["notices"].as_array().unwrap().clone();
+        notices.into_iter().find(|notice| notice["name"] == "encryption").unwrap()
+    };
+    assert_eq!(encryption()["ok"], true);
+    let files = TlsFiles::open(&agent.home().join("tls"));
+    let good = std::fs::read_to_string(agent.home().join("tls/key.pem")).unwrap();
+    files.put("key.pem", &good[..40]);
+    let line = agent.wait_log("changed TLS files cannot be used");
+    assert!(line.contains("key.pem: not a whole PEM file"), "{line}");
+    eventually("the notice", LONG, || (encryption()["ok"] == false).then_some(()));
+    assert_eq!(metric(agent, "muster_tls_reloads_total{outcome=\"failed\"}"), 1);
+    agent.wait_nodes(LONG, &cluster.names(), &[]);
+    files.put("key.pem", &good);
+    eventually("the end of the notice", LONG, || (encryption()["ok"] == true).then_some(()));
+}
+
+#[test]
 fn files_that_do_not_hold_end_with_78_before_anything_is_bound() {
     let ground = Ground::new(2);
     let ca = Ca::new("ca");

@@ -135,6 +135,7 @@ impl TlsContext {
                     metrics.tls_reload("failed");
                 }
             }
+            metrics.tls_stale.set(i64::from(self.watched().failed.is_some()));
             if warned.is_none_or(|at| now - at >= WARN_AGAIN)
                 && let Some(warning) = expiry_warning(self.not_after(), SystemTime::now())
             {
