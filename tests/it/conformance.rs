@@ -156,6 +156,8 @@ async fn garbage<B: Backend>() {
     for (index, discovery) in &mut suite.running {
         let own = NodeName::parse(&suite.backend.node(*index)).unwrap();
         for _ in 0..8 {
+            // A backend that is watched is asked again only when it tells of a change.
+            discovery.handle.ask_now();
             match discovery.next().await {
                 DiscoveryEvent::Answer { nodes: found } => assert_eq!(with(&found, &own), nodes),
                 DiscoveryEvent::Failed { error, .. } => {
