@@ -81,11 +81,11 @@ impl Default for Timing {
     fn default() -> Self {
         let ms = Duration::from_millis;
         Self {
-            probe_period: ms(400),
-            ack_timeout: ms(400),
-            helper_timeout: ms(280),
-            suspicion_min: ms(800),
-            suspicion_max: ms(1600),
+            probe_period: ms(320),
+            ack_timeout: ms(320),
+            helper_timeout: ms(220),
+            suspicion_min: ms(700),
+            suspicion_max: ms(1300),
             lag: ms(150),
             gossip_delay: ms(3),
             gossip_interval: ms(40),
