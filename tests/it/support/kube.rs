@@ -144,14 +144,24 @@ impl Api {
     }
 
     async fn admin_ready(&self) {
-        let path = "/apis/discovery.k8s.io/v1/namespaces/default/endpointslices";
+        // A real one lists before it knows the roles again.
+        let path = match &self.server {
+            Server::Fake(_) => "/apis/discovery.k8s.io/v1/namespaces/default/endpointslices",
+            Server::Real(_) => "/readyz",
+        };
+        let mut last = None;
         for _ in 0..600 {
-            if let Ok((StatusCode::OK, _)) = self.send(Method::GET, path, None).await {
-                return;
+            match self.send(Method::GET, path, None).await {
+                Ok((StatusCode::OK, _)) => return,
+                other => last = Some(other),
             }
             tokio::time::sleep(std::time::Duration::from_millis(50)).await;
         }
-        panic!("the API server does not serve");
+        let log = match &self.server {
+            Server::Fake(_) => String::new(),
+            Server::Real(real) => real.log(),
+        };
+        panic!("the API server does not serve: {last:?}\n{log}");
     }
 
     async fn send(

@@ -41,7 +41,9 @@ impl Real {
             format!("{ADMIN},admin,1,\"system:masters\"\n{LIMITED},limited,2\n"),
         )
         .unwrap();
-        std::fs::write(dir.join("sa.key"), KeyPair::generate().unwrap().serialize_pem()).unwrap();
+        let key = KeyPair::generate().unwrap();
+        std::fs::write(dir.join("sa.key"), key.serialize_pem()).unwrap();
+        std::fs::write(dir.join("sa.pub"), key.public_key_pem()).unwrap();
         let port = TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port();
         let mut real = Self {
             etcd,
@@ -61,7 +63,6 @@ impl Real {
 
     pub fn run(&mut self) {
         let log = std::fs::File::create(self.dir.join("kube-apiserver.log")).unwrap();
-        let sa_key = self.dir.join("sa.key");
         let child = Command::new(&self.binary)
             .args(["--etcd-servers", &self.etcd.url(0)])
             .args(["--bind-address", "127.0.0.1", "--secure-port", &self.port.to_string()])
@@ -78,15 +79,19 @@ impl Real {
             .args(["--service-cluster-ip-range", "10.254.0.0/24"])
             .args(["--service-account-issuer", "https://muster.test"])
             .arg("--service-account-signing-key-file")
-            .arg(&sa_key)
+            .arg(self.dir.join("sa.key"))
             .arg("--service-account-key-file")
-            .arg(&sa_key)
+            .arg(self.dir.join("sa.pub"))
             .args(["--disable-admission-plugins", "ServiceAccount"])
             .stdout(Stdio::null())
             .stderr(log)
             .spawn()
             .unwrap();
         self.child = Some(child);
+    }
+
+    pub fn log(&self) -> String {
+        std::fs::read_to_string(self.dir.join("kube-apiserver.log")).unwrap_or_default()
     }
 
     pub fn kill(&mut self) {
