@@ -9,10 +9,6 @@ use super::files;
 use crate::agent::{self, AgentError};
 use crate::logging;
 
-/// Workers of the agent's runtime: the membership on one, the API on the other. More
-/// would only cost memory.
-const WORKERS: usize = 2;
-
 /// Runs the agent in the foreground until it is told to stop.
 pub(super) fn run(config: &[PathBuf]) -> Result<(), CliError> {
     let loaded = files::load(config)?;
@@ -21,8 +17,9 @@ pub(super) fn run(config: &[PathBuf]) -> Result<(), CliError> {
     for warning in &loaded.warnings {
         warn!("configuration: {warning}");
     }
-    let runtime = tokio::runtime::Builder::new_multi_thread()
-        .worker_threads(WORKERS)
+    // One thread: an agent does little, and waking a second one for it costs more than
+    // it gains, in time and in memory. Files are read and written on others.
+    let runtime = tokio::runtime::Builder::new_current_thread()
         .max_blocking_threads(4)
         .enable_all()
         .build()

@@ -4,7 +4,6 @@
 use std::net::Ipv4Addr;
 use std::path::Path;
 use std::sync::Arc;
-use std::time::Duration;
 
 use serde_json::{Value, json};
 
@@ -12,6 +11,7 @@ use crate::support::agent::{Agent, Ground, Spec, names};
 use crate::support::bind::Bind;
 use crate::support::etcd::Etcd;
 use crate::support::mcast::group;
+use crate::support::soak::{outage, rounds};
 use crate::support::wait::{LONG, always};
 
 /// Snippet `index` of the manual's page, with other addresses where it needs them.
@@ -212,7 +212,7 @@ fn an_outage_of_dns_changes_nothing_about_the_members() {
     for agent in &agents {
         agent.wait_for("the outage", LONG, |view| view["discovery"]["last_error"].is_string());
     }
-    always("the members are as they were", Duration::from_secs(3), || {
+    always("the members are as they were", outage(), || {
         agents.iter().map(members).collect::<Vec<_>>() == before
     });
     for agent in &agents {
@@ -238,8 +238,9 @@ fn an_outage_of_dns_changes_nothing_about_the_members() {
 #[test]
 fn simultaneous_starts_are_one_cluster_under_dns_and_multicast() {
     let Some(mut bind) = Bind::start() else { return };
-    for round in 0..3 {
-        let ip = |k: u16| Ipv4Addr::new(127, 0, 6 + round, u8::try_from(k).unwrap());
+    for round in 0..rounds() {
+        let third = 6 + u8::try_from(round).unwrap();
+        let ip = |k: u16| Ipv4Addr::new(127, 0, third, u8::try_from(k).unwrap());
         let records: Vec<_> = (1..=5).map(|k| format!("emqx A {}", ip(k))).collect();
         bind.set(&records);
         let ground = Ground::new(5);

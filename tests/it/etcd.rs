@@ -502,9 +502,12 @@ mod agents {
     use std::net::Ipv4Addr;
     use std::sync::Arc;
 
+    use serde_json::Value;
+
     use super::*;
     use crate::support::agent::{Agent, Ground, Spec};
-    use crate::support::wait::LONG;
+    use crate::support::soak::{outage, rounds};
+    use crate::support::wait::{LONG, timed};
 
     fn spec(ground: &Arc<Ground>, k: u16, etcd: &Etcd) -> Spec {
         let address = Ipv4Addr::from(u32::from(Ipv4Addr::new(127, 78, 0, 0)) + u32::from(k));
@@ -514,11 +517,64 @@ mod agents {
             .line(&format!("cluster.etcd {{ server = \"{}\", prefix = emqxcl }}", etcd.url(0)))
     }
 
+    fn formed(agents: &[Agent]) {
+        let all: Vec<_> = agents.iter().map(|agent| agent.name().to_owned()).collect();
+        for agent in agents {
+            agent.wait_nodes(LONG, &all, &[]);
+        }
+    }
+
+    /// What an event would change: not the links and round trips, which come and go.
+    fn members(agent: &Agent) -> Vec<[Value; 4]> {
+        let mut answer = agent.get("/api/v1/members");
+        let members = answer["members"].as_array_mut().unwrap();
+        let of = |member: &mut Value| {
+            ["node", "status", "since", "incarnation"].map(|key| member[key].take())
+        };
+        members.iter_mut().map(of).collect()
+    }
+
+    #[test]
+    fn grow_and_outlive_etcd() {
+        let Some(mut etcd) = Etcd::start(1) else { return };
+        let ground = Ground::new(4);
+        let mut agents: Vec<_> = (1..=3).map(|k| spec(&ground, k, &etcd).spawn()).collect();
+        agents.iter_mut().for_each(Agent::wait_api);
+        formed(&agents);
+
+        // Running, and found by nobody until etcd names it.
+        let mut late = spec(&ground, 4, &etcd)
+            .line("cluster.discovery_strategy = static")
+            .line("cluster.static.seeds = []")
+            .spawn();
+        late.wait_api();
+        etcd.ctl(&["put", &format!("/emqxcl/emqxcl/nodes/{}", late.name()), late.name()]);
+        agents.push(late);
+        let ((), took) = timed(|| formed(&agents));
+        assert!(took < Duration::from_millis(500), "{took:?} until the new member is everywhere");
+
+        etcd.kill(0);
+        let before: Vec<_> = agents.iter().map(members).collect();
+        let unchanged = || agents.iter().map(members).eq(before.iter().cloned());
+        always("no member event without etcd", outage(), unchanged);
+        for agent in &agents[..3] {
+            let discovery = &agent.get("/api/v1/cluster")["discovery"];
+            assert!(discovery["last_error"].is_string(), "{discovery}");
+        }
+        etcd.run(0);
+        etcd.healthy();
+        always("nor at its return", Duration::from_secs(3), unchanged);
+        for agent in &agents[..3] {
+            let key = format!("/emqxcl/emqxcl/nodes/{}", agent.name());
+            eventually("the key is back", LONG, || etcd.keys().contains(&key).then_some(()));
+            agent.wait_for("an answer", LONG, |view| view["discovery"]["last_error"].is_null());
+        }
+    }
+
     #[test]
     fn five_at_once_are_one_cluster() {
         let Some(etcd) = Etcd::start(1) else { return };
-        let rounds = std::env::var("MUSTER_SOAK").map_or(2, |rounds| rounds.parse().unwrap());
-        for _ in 0..rounds {
+        for _ in 0..rounds() {
             let ground = Ground::new(5);
             let mut agents: Vec<_> = (1..=5).map(|k| spec(&ground, k, &etcd).spawn()).collect();
             agents.iter_mut().for_each(Agent::wait_api);

@@ -102,7 +102,7 @@ impl Membership {
         }
         self.fail_requests(node, failure);
         if *failure == DialFailure::Yield {
-            let wait = self.settings.timing.redial_min * 5;
+            let wait = self.settings.timing.redial_min * 2;
             self.links.plan(node, now + wait);
         } else {
             self.redial_later(now, node);
@@ -148,7 +148,7 @@ impl Membership {
         {
             let wanted = self.wants(&node) && self.links.active(&node).is_none();
             if wanted && self.greeting(now, &node) {
-                self.links.plan(&node, now + self.settings.timing.redial_min * 5);
+                self.links.plan(&node, now + self.settings.timing.redial_min * 2);
                 continue;
             }
             let state = self.links.peer(&node);

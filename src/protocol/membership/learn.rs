@@ -100,7 +100,12 @@ impl Membership {
         let was_running = before.is_some_and(Record::is_running);
         if !was_running && self.links.active(node).is_none() && self.wants(node) {
             self.links.peer(node).failures = 0;
-            self.links.plan(node, now);
+            // Both learn of each other about now, and the greater name's link would be kept.
+            let courtesy = match self.me.node > *node {
+                true => Duration::ZERO,
+                false => self.settings.timing.redial_min,
+            };
+            self.links.plan(node, now + courtesy);
         }
         self.grant_requests(now, node);
     }

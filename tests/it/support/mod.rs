@@ -19,4 +19,5 @@ pub mod mesh;
 pub mod netns;
 pub mod pki;
 pub mod programs;
+pub mod soak;
 pub mod wait;
