@@ -190,6 +190,9 @@ pub fn who_left_stays_out(history: &History) -> Verdict {
     let mut asked: BTreeMap<RequestId, (&NodeName, &Action)> = BTreeMap::new();
     // Nodes that left for good, and when somebody last wanted them back.
     let mut out: BTreeSet<&NodeName> = BTreeSet::new();
+    // Nodes that are members by their own word: with a slow disk a leave may be answered
+    // when its node has already been asked back.
+    let mut members: BTreeSet<&NodeName> = BTreeSet::new();
     let mut wanted: BTreeMap<&NodeName, Duration> = BTreeMap::new();
     // Second processes: what an operator asks of the first is nothing to them.
     let mut rogues: BTreeSet<Pid> = BTreeSet::new();
@@ -215,7 +218,9 @@ pub fn who_left_stays_out(history: &History) -> Verdict {
                 }
             }
             Fact::Answered(_, request, Ok(())) => {
-                if let Some((node, Action::Leave)) = asked.get(request) {
+                if let Some((node, Action::Leave)) = asked.get(request)
+                    && !members.contains(node)
+                {
                     out.insert(node);
                 }
             }
@@ -232,6 +237,10 @@ pub fn who_left_stays_out(history: &History) -> Verdict {
                     return broken(NAME, *step, text);
                 }
                 out.remove(node);
+                members.insert(node);
+            }
+            Fact::Own { pid, .. } if !rogues.contains(pid) => {
+                members.remove(&names[pid]);
             }
             Fact::Held(pid, record) if record.is_member() => {
                 let said = own.get(&record.node);

@@ -43,7 +43,7 @@ impl Membership {
         self.send(key, &Message::Hello(Box::new(hello)));
     }
 
-    fn hello(&self, peer: &NodeName, intent: Intent) -> Hello {
+    pub(super) fn hello(&self, peer: &NodeName, intent: Intent) -> Hello {
         Hello {
             protocol_min: PROTOCOL_MIN,
             protocol: PROTOCOL,
@@ -281,9 +281,9 @@ impl Membership {
             let text = format!("{} has left the cluster", self.me.node);
             return Err(Verdict(ByeCode::Left, text));
         }
+        let both = self.me.standing == Standing::Left;
         if hello.me.standing == Standing::Left
-            && hello.intent != Intent::Join
-            && mine != Intent::Invite
+            && (both || (hello.intent != Intent::Join && mine != Intent::Invite))
         {
             return Err(Verdict(ByeCode::Left, format!("{peer} has left the cluster")));
         }
@@ -388,13 +388,17 @@ impl Membership {
         self.turn_away(now, newcomer, Verdict(ByeCode::NameConflict, text));
     }
 
-    /// The holder of a contested name is gone: the newcomer is the node now.
+    /// The holder of a contested name is gone: the newcomer is the node now, if what it
+    /// said still holds against what became of us while it waited.
     pub(super) fn admit_newcomer(&mut self, now: Duration, newcomer: LinkKey) {
         let Some(link) = self.links.links.get_mut(&newcomer) else { return };
         let Phase::Contested(hello) = std::mem::replace(&mut link.phase, Phase::Silent) else {
             return;
         };
         let peer = link.peer.clone();
+        if let Err(verdict) = self.judge(newcomer, &hello) {
+            return self.turn_away(now, newcomer, verdict);
+        }
         if let Some((older, _)) = self.links.active(&peer) {
             self.links.peer(&peer).link = None;
             self.bye(older, ByeCode::Duplicate, "replaced by a new process".to_owned());

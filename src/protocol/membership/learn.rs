@@ -60,7 +60,7 @@ impl Membership {
             self.durable_changed();
         }
         self.rumours.push(record);
-        self.gossip_soon(now);
+        self.gossip_soon(now, !record.is_running());
         self.view_changed(now);
         if record.is_running() {
             self.ring.insert(&node);
@@ -267,7 +267,7 @@ impl Membership {
         let me = self.me.clone();
         self.tell_all(&me);
         self.rumours.push(&me);
-        self.gossip_soon(now);
+        self.gossip_soon(now, false);
     }
 
     /// Sends a statement over every link.
@@ -305,7 +305,11 @@ impl Membership {
         let known = hello.you.as_ref().map(|you| (you.epoch, you.incarnation));
         let (ended, incarnation) = known.unwrap_or_default();
         let we_move = match (mine, hello.intent) {
-            (Intent::Join, Intent::Join) | (Intent::Invite, Intent::Invite) => hello.id < self.id,
+            (Intent::Join, Intent::Join) | (Intent::Invite, Intent::Invite) => {
+                // Who is nowhere joins who is somewhere; else the smaller id is kept.
+                let nowhere = self.me.standing == Standing::Left;
+                nowhere || (hello.me.is_member() && hello.id < self.id)
+            }
             (Intent::Join, _) | (_, Intent::Invite) => true,
             _ => false,
         };

@@ -361,7 +361,7 @@ impl Membership {
             suspicion.deadline = suspicion.deadline.min(deadline);
         }
         self.rumours.push(record);
-        self.gossip_soon(now);
+        self.gossip_soon(now, false);
     }
 
     /// Lifeguard's logarithmic decay from the longest to the shortest time as accusers

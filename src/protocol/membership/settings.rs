@@ -91,7 +91,7 @@ impl Default for Timing {
             gossip_interval: ms(40),
             settle: ms(250),
             repair_interval: ms(1000),
-            redial_min: ms(80),
+            redial_min: ms(200),
             redial_max: ms(4000),
             redial_refused: ms(10_000),
             hello_timeout: ms(3000),

@@ -140,9 +140,14 @@ impl Membership {
         }
     }
 
-    pub(super) fn gossip_soon(&mut self, now: Duration) {
+    /// Plans a round of gossip; urgent news do not wait for one that is planned later.
+    pub(super) fn gossip_soon(&mut self, now: Duration, urgent: bool) {
         let at = now + self.settings.timing.gossip_delay;
-        self.timers.gossip.get_or_insert(at);
+        self.timers.gossip = match self.timers.gossip {
+            Some(planned) if !urgent => Some(planned),
+            Some(planned) => Some(planned.min(at)),
+            None => Some(at),
+        };
     }
 
     /// One round of gossip to a few links.

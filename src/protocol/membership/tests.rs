@@ -334,3 +334,44 @@ fn a_cold_restart_of_all_needs_no_discovery() {
     net.run(Duration::from_millis(500));
     net.assert_agreed(&["n1", "n2", "n3"]);
 }
+
+/// Simulator, seed 3562.
+#[test]
+fn who_left_admits_nobody_that_waited_for_a_name() {
+    let mut net = Net::cluster(2);
+    net.frozen.insert(name(2));
+    let newcomer = LinkKey(5000);
+    let hello = {
+        let rival = Settings { boot: BootId(99), ..settings(2, true) };
+        let rival = Membership::new(rival, Durable::default(), net.now, 1);
+        Message::Hello(Box::new(Hello {
+            id: net.nodes[&name(1)].id(),
+            ..rival.hello(&name(1), Intent::Meet)
+        }))
+    };
+    let machine = net.nodes.get_mut(&name(1)).unwrap();
+    machine.handle_link_up(net.now, newcomer, &name(2), false);
+    machine.handle_frame(net.now, newcomer, &hello.encode());
+    // The holder of the name is being asked when this node leaves.
+    machine.handle_request(net.now, RequestId(1), Action::Leave);
+    net.settle();
+    let machine = &net.nodes[&name(1)];
+    assert_eq!((machine.state(), machine.id()), (State::Left, None));
+    assert_eq!(machine.link(&name(2)), None);
+}
+
+/// Simulator, seed 6574.
+#[test]
+fn who_left_and_a_member_told_to_join_each_other_are_one_cluster() {
+    let mut net = Net::cluster(3);
+    assert_eq!(net.ask(2, Action::Leave), Ok(()));
+    let join = |node| Action::Join { node: name(node), force: true };
+    // Both are asked before either has dialled.
+    for (node, other) in [(2, 1), (1, 2)] {
+        let request = RequestId(1000 + node);
+        net.nodes.get_mut(&name(node)).unwrap().handle_request(net.now, request, join(other));
+    }
+    net.run(Duration::from_secs(3));
+    net.assert_agreed(&["n1", "n2", "n3"]);
+    assert!(net.replies.iter().filter(|reply| reply.1.0 > 1000).all(|reply| reply.2.is_ok()));
+}
