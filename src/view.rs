@@ -138,6 +138,8 @@ pub struct DiscoveryView {
     pub last_success: Option<SystemTime>,
     /// Why the newest round failed; `None` when it did not.
     pub last_error: Option<String>,
+    /// What the backend keeps from this node although it answers.
+    pub limits: Option<String>,
 }
 
 /// Everything a read of the API can ask for.

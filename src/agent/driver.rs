@@ -148,10 +148,11 @@ impl Driver {
         let now = self.now();
         let view = &mut self.presenter.discovery;
         match event {
-            DiscoveryEvent::Answer { nodes } => {
+            DiscoveryEvent::Answer { nodes, limits } => {
                 view.answered = true;
                 view.last_success = Some(std::time::SystemTime::now());
                 view.last_error = None;
+                view.limits = limits;
                 view.nodes = nodes.iter().cloned().collect();
                 self.machine.handle_discovered(now, &nodes);
             }

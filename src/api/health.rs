@@ -117,15 +117,16 @@ fn notices(snapshot: &Snapshot, config: &Config, metrics: &Metrics) -> Vec<Check
         0 => "every wanted link is up".to_owned(),
         _ => format!("no link to {}", unlinked.join(", ")),
     };
-    let error = snapshot.discovery.last_error.clone();
+    let discovery = &snapshot.discovery;
+    let trouble = discovery.last_error.as_ref().or(discovery.limits.as_ref()).cloned();
     let token = config.agent.api.token.is_some();
     vec![
         check("views_agree", disagreeing.is_empty(), views),
         check("links", unlinked.is_empty(), links),
         check(
             "discovery_backend",
-            error.is_none(),
-            error.unwrap_or_else(|| "the newest round succeeded".to_owned()),
+            trouble.is_none(),
+            trouble.unwrap_or_else(|| "the newest round succeeded".to_owned()),
         ),
         encryption(config, metrics),
         cookie(config),

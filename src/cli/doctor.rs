@@ -264,7 +264,14 @@ async fn backend(config: &Config) -> Vec<Finding> {
                 0 => format!("{name}: answers, and nobody is there"),
                 count => format!("{name}: {count} found: {}", names.join(", ")),
             };
-            std::iter::once(Finding::ok("discovery", message)).chain(rejected).collect()
+            let limits = answer.limits.map(|text| {
+                let message = format!("{name}: {text}");
+                Finding::warn("discovery", message, backend_remedy(config))
+            });
+            std::iter::once(Finding::ok("discovery", message))
+                .chain(limits)
+                .chain(rejected)
+                .collect()
         }
         Err(error) => {
             let message = format!("{name}: {error}");

@@ -97,7 +97,7 @@ fn read(own: &NodeName, records: &[RData], ttl: Option<Duration>) -> Answer {
     }
     // Servers rotate the order of records, which is no change.
     rejected.sort_unstable();
-    Answer { nodes, valid_for: ttl, rejected }
+    Answer { nodes, valid_for: ttl, rejected, limits: None }
 }
 
 /// An address that a node can have; `::ffff:192.0.2.1` is `192.0.2.1`.

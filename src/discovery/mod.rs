@@ -20,7 +20,7 @@ use std::time::Duration;
 
 use tokio::sync::mpsc;
 
-use crate::config::{Config, StrategyConfig};
+use crate::config::{Config, K8sConfig, StrategyConfig};
 use crate::metrics::Metrics;
 use crate::node::NodeName;
 
@@ -43,6 +43,8 @@ pub struct Answer {
     pub valid_for: Option<Duration>,
     /// Entries that are no node names, and why; they are left out and logged.
     pub rejected: Vec<String>,
+    /// What the backend keeps from us although it answers, and what follows from it.
+    pub limits: Option<String>,
 }
 
 /// Why a strategy could not ask. It says nothing about who is there.
@@ -140,6 +142,7 @@ pub async fn look(config: &Config) -> Option<Result<Answer, DiscoveryError>> {
             let name = &config.cluster.name;
             Some(Etcd::new(etcd.clone(), name, config.node.name.clone()).look().await)
         }
+        StrategyConfig::K8s(k8s) => Some(for_k8s(config, k8s).look().await),
         _ => Some(strategy(config, &Arc::new(Metrics::default())).discover().await),
     }
 }
@@ -157,10 +160,10 @@ fn strategy(config: &Config, metrics: &Arc<Metrics>) -> Box<dyn Strategy> {
         StrategyConfig::Dns(dns) => {
             Box::new(Dns::new(dns, &config.node.name, &config.agent.discovery.nameservers))
         }
-        StrategyConfig::K8s(k8s) => Box::new(K8s::new(
-            k8s.clone(),
-            &config.agent.discovery,
-            config.cluster.proto_dist.is_ipv6(),
-        )),
+        StrategyConfig::K8s(k8s) => Box::new(for_k8s(config, k8s)),
     }
+}
+
+fn for_k8s(config: &Config, k8s: &K8sConfig) -> K8s {
+    K8s::new(k8s.clone(), &config.agent.discovery, config.cluster.proto_dist.is_ipv6())
 }

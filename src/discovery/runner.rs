@@ -67,6 +67,8 @@ pub enum DiscoveryEvent {
     Answer {
         /// Whom it found, `cluster.core_nodes` among them; empty: nobody is there.
         nodes: BTreeSet<NodeName>,
+        /// What the backend keeps from us although it answers.
+        limits: Option<String>,
     },
     /// The strategy could not ask. What the last answer named still stands.
     Failed {
@@ -337,7 +339,7 @@ impl Runner {
                 self.due = now + jittered(self.settings.interval).max(valid);
                 let mut nodes = answer.nodes;
                 nodes.extend(self.settings.core_nodes.iter().cloned());
-                DiscoveryEvent::Answer { nodes }
+                DiscoveryEvent::Answer { nodes, limits: answer.limits.as_deref().map(clean) }
             }
             Err(error) => {
                 let error = error.with_text(clean(&error.to_string()));

@@ -1,6 +1,5 @@
 //! Strategies whose answer is known beforehand: `static`, `manual`, `singleton`.
 
-use std::collections::BTreeSet;
 use std::time::Duration;
 
 use super::{Answer, BoxFuture, DiscoveryError, Strategy};
@@ -25,8 +24,7 @@ impl Fixed {
     /// answer hold.
     #[must_use]
     pub fn nobody() -> Self {
-        let answer =
-            Answer { nodes: BTreeSet::new(), valid_for: Some(Duration::MAX), rejected: Vec::new() };
+        let answer = Answer { valid_for: Some(Duration::MAX), ..Answer::default() };
         Self { answer }
     }
 }

@@ -72,7 +72,7 @@ impl<B: Backend> Suite<B> {
         let nodes = names(&nodes);
         for (index, discovery) in &mut self.running {
             let own = NodeName::parse(&self.backend.node(*index)).unwrap();
-            let found = |event: &DiscoveryEvent| matches!(event, DiscoveryEvent::Answer { nodes: found } if with(found, &own) == nodes);
+            let found = |event: &DiscoveryEvent| matches!(event, DiscoveryEvent::Answer { nodes: found, .. } if with(found, &own) == nodes);
             discovery.until(&format!("{index} to find {nodes:?}"), found).await;
         }
     }
@@ -137,7 +137,7 @@ async fn down_later_and_back_with_other_answers<B: Backend>() {
         for _ in 0..3 {
             match discovery.next().await {
                 DiscoveryEvent::Failed { .. } => {}
-                DiscoveryEvent::Answer { nodes } => panic!("{index} was told {nodes:?}"),
+                DiscoveryEvent::Answer { nodes, .. } => panic!("{index} was told {nodes:?}"),
             }
         }
     }
@@ -159,7 +159,9 @@ async fn garbage<B: Backend>() {
             // A backend that is watched is asked again only when it tells of a change.
             discovery.handle.ask_now();
             match discovery.next().await {
-                DiscoveryEvent::Answer { nodes: found } => assert_eq!(with(&found, &own), nodes),
+                DiscoveryEvent::Answer { nodes: found, .. } => {
+                    assert_eq!(with(&found, &own), nodes)
+                }
                 DiscoveryEvent::Failed { error, .. } => {
                     assert!(!matches!(error, DiscoveryError::Crashed(_)), "{error:?}");
                 }

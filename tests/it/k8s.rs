@@ -199,6 +199,12 @@ async fn without_the_right_to_watch_rounds_go_on() {
     let answer = nodes.discover().await.unwrap();
     assert_eq!(answer.nodes.iter().map(ToString::to_string).collect::<Vec<_>>(), ["emqx@10.1.0.2"]);
     assert_eq!(answer.valid_for, None, "asked again every interval");
+    let limits = answer.limits.unwrap();
+    assert!(limits.starts_with("no right to watch endpointslices in group discovery.k8s.io"));
+    assert!(limits.contains(NAMESPACE), "{limits}");
+    // Doctor learns it at its first look.
+    let look = strategy(&api).look().await.unwrap();
+    assert_eq!(look.limits, Some(limits));
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]

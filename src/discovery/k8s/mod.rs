@@ -78,8 +78,8 @@ struct Follow {
     not_before: Option<Instant>,
     /// When the wait is over, list again first.
     relist: bool,
-    /// The operator was told that watching is not allowed.
-    told_forbidden: bool,
+    /// That watching is not allowed, as the operator was told.
+    forbidden: Option<String>,
 }
 
 impl Follow {
@@ -148,6 +148,7 @@ impl K8s {
                     answer.valid_for = Some(WATCHED_VALIDITY);
                 }
                 self.follow.relist = false;
+                answer.limits.clone_from(&self.follow.forbidden);
                 Ok(answer)
             }
             Err(error) => {
@@ -160,6 +161,19 @@ impl K8s {
                 Err(error)
             }
         }
+    }
+
+    /// One round, and whether a watch could follow it.
+    ///
+    /// # Errors
+    /// [`DiscoveryError`]: could not ask.
+    pub async fn look(&mut self) -> Result<Answer, DiscoveryError> {
+        let mut answer = self.ask().await?;
+        if let Some(version) = self.follow.version.clone() {
+            self.begin_watch(&version).await;
+        }
+        answer.limits.clone_from(&self.follow.forbidden);
+        Ok(answer)
     }
 
     /// The answer, where it came from, and the version to watch from.
@@ -319,22 +333,21 @@ impl K8s {
 
     async fn begin_watch(&mut self, version: &str) {
         match self.open_watch(version).await {
-            Ok(()) => {}
+            Ok(()) => self.follow.forbidden = None,
             Err(Trouble::Forbidden(words)) => {
-                if !std::mem::replace(&mut self.follow.told_forbidden, true) {
-                    let (resource, group) = match self.resource {
-                        Resource::Slices => ("endpointslices", "discovery.k8s.io"),
-                        Resource::Endpoints(_) => ("endpoints", "core"),
-                    };
-                    let namespace = &self.naming.config.namespace;
-                    tracing::warn!(
-                        verb = "watch",
-                        resource,
-                        group,
-                        namespace,
-                        "no right to watch: changes are seen only every discovery interval: {words}"
-                    );
+                let (resource, group) = match self.resource {
+                    Resource::Slices => ("endpointslices", "group discovery.k8s.io"),
+                    Resource::Endpoints(_) => ("endpoints", "the core group"),
+                };
+                let text = format!(
+                    "no right to watch {resource} in {group}, namespace {}: changes are seen only \
+                     every discovery interval: {words}",
+                    self.naming.config.namespace
+                );
+                if self.follow.forbidden.is_none() {
+                    tracing::warn!("{text}");
                 }
+                self.follow.forbidden = Some(text);
                 self.follow.not_before = Some(Instant::now() + FORBIDDEN_WAIT);
             }
             Err(trouble) => {

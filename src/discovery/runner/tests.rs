@@ -113,7 +113,7 @@ impl Bench {
 
     async fn answer(&mut self) -> BTreeSet<NodeName> {
         match self.next().await {
-            DiscoveryEvent::Answer { nodes } => nodes,
+            DiscoveryEvent::Answer { nodes, .. } => nodes,
             failed => panic!("{failed:?}"),
         }
     }

@@ -113,7 +113,7 @@ impl Discovery {
     /// Waits for an answer of exactly these nodes.
     pub async fn finds<T: AsRef<str>>(&mut self, nodes: &[T]) {
         let nodes = names(nodes);
-        let found = |event: &DiscoveryEvent| matches!(event, DiscoveryEvent::Answer { nodes: n } if *n == nodes);
+        let found = |event: &DiscoveryEvent| matches!(event, DiscoveryEvent::Answer { nodes: n, .. } if *n == nodes);
         self.until(&format!("{nodes:?}"), found).await;
     }
 

@@ -106,9 +106,12 @@ impl Api {
         self.dir.path()
     }
 
-    /// A kubeconfig of the limited user.
+    /// A kubeconfig of the limited user. Written once: somebody may be reading it.
     pub fn kubeconfig(&self) -> PathBuf {
         let path = self.dir.path().join("kubeconfig");
+        if path.exists() {
+            return path;
+        }
         let text = format!(
             "apiVersion: v1\nkind: Config\ncurrent-context: c\ncontexts:\n- name: c\n  context: \
              {{cluster: k, user: u}}\nclusters:\n- name: k\n  cluster: {{server: \"{}\", \
