@@ -6,7 +6,8 @@
 //! that lives is said to be down while a tenth of the members is slow. Plain SWIM, as the
 //! crate `foca` does it, stands beside it: the same network, timeouts, and slow members.
 //!
-//! `-- --quick` leaves out the largest; `-- --size 1000` measures one size.
+//! `-- --quick` leaves out the largest; `-- --size 1000` measures one size, `-- --only changes`
+//! or `-- --only slow` a part.
 #![allow(
     clippy::unwrap_used,
     clippy::expect_used,
@@ -27,7 +28,7 @@ macro_rules! simulator {
     ($($path:literal $name:ident),*) => {
         $(
             #[path = $path]
-            #[allow(dead_code, reason = "see tests/sim, which uses all of it")]
+            #[allow(dead_code, unused_imports, reason = "tests/sim uses all of it")]
             mod $name;
         )*
     };
@@ -67,36 +68,66 @@ const SEED: u64 = 1;
 
 fn main() {
     let arguments: Vec<String> = std::env::args().skip(1).collect();
-    let size = arguments.iter().position(|a| a == "--size").and_then(|i| arguments.get(i + 1));
-    let size: Option<usize> = size.map(|text| text.parse().expect("--size takes a number"));
-    let quick = arguments.iter().any(|a| a == "--quick");
+    let value = |option: &str| {
+        let place = arguments.iter().position(|argument| argument == option)?;
+        arguments.get(place + 1)
+    };
+    let size: Option<usize> =
+        value("--size").map(|text| text.parse().expect("--size takes a number"));
+    let quick = arguments.iter().any(|argument| argument == "--quick");
+    let wanted = |part: &str| value("--only").is_none_or(|only| only == part);
     let mut report = Report::default();
     for sizes in SIZES {
-        let n = sizes.members;
-        if size.is_some_and(|size| size != n) || (quick && n > 1_000) {
+        if size.is_some_and(|size| size != sizes.members) || (quick && sizes.members > 1_000) {
             continue;
         }
-        let system = format!("muster, {n}");
-        let before = resident();
-        let mut cluster = Formed::new(n, SEED);
-        measure::settle(&mut cluster);
-        let memory = resident().saturating_sub(before) / n as u64;
-        report.cell("memory of a member", &system, format!("{:.2} MB", memory as f64 / 1e6));
-        let quiet = measure::quiet(&mut report, &system, &mut cluster);
-        for change in [Change::Join, Change::Leave, Change::Kill, Change::PowerOff] {
-            measure::changes(&mut report, &system, &mut cluster, change, sizes.changes, quiet);
+        if wanted("changes") {
+            changes(&mut report, sizes);
         }
-        measure::slow(&mut report, &system, &mut cluster, sizes.slow_for, SEED);
-        drop(cluster);
-        if n <= LARGEST_SWIM {
-            let system = format!("SWIM (foca), {n}");
-            let mut cluster = Swim::new(n, SEED);
-            measure::settle(&mut cluster);
-            let quiet = measure::quiet(&mut report, &system, &mut cluster);
-            let change = Change::PowerOff;
-            measure::changes(&mut report, &system, &mut cluster, change, sizes.changes, quiet);
-            measure::slow(&mut report, &system, &mut cluster, sizes.slow_for, SEED);
+        if wanted("slow") && !sizes.slow_for.is_zero() {
+            slow(&mut report, sizes);
         }
     }
     println!("{}", report.markdown());
+}
+
+fn muster(n: usize) -> String {
+    format!("muster, {n}")
+}
+
+fn swim(n: usize) -> String {
+    format!("SWIM (foca), {n}")
+}
+
+fn changes(report: &mut Report, sizes: Sizes) {
+    let Sizes { members, changes, .. } = sizes;
+    let system = muster(members);
+    let before = resident();
+    let mut cluster = Formed::new(members, SEED);
+    measure::settle(&mut cluster);
+    let memory = resident().saturating_sub(before) as f64 / members as f64;
+    report.cell("memory of a member", &system, format!("{:.2} MB", memory / 1e6));
+    let quiet = measure::quiet(report, &system, &mut cluster);
+    for change in [Change::Join, Change::Leave, Change::Kill, Change::PowerOff] {
+        measure::changes(report, &system, &mut cluster, change, changes, quiet);
+    }
+    drop(cluster);
+    if members <= LARGEST_SWIM {
+        let system = swim(members);
+        let mut cluster = Swim::new(members, SEED);
+        measure::settle(&mut cluster);
+        let quiet = measure::quiet(report, &system, &mut cluster);
+        measure::changes(report, &system, &mut cluster, Change::PowerOff, changes, quiet);
+    }
+}
+
+/// Both begin anew, so that the same members are slow at the same times.
+fn slow(report: &mut Report, sizes: Sizes) {
+    let Sizes { members, slow_for, .. } = sizes;
+    let mut cluster = Swim::new(members, SEED);
+    measure::settle(&mut cluster);
+    measure::slow(report, &swim(members), &mut cluster, slow_for, SEED);
+    let mut cluster = Formed::new(members, SEED);
+    measure::settle(&mut cluster);
+    measure::slow(report, &muster(members), &mut cluster, slow_for, SEED);
 }

@@ -156,9 +156,6 @@ pub fn slow(
     time: Duration,
     seed: u64,
 ) {
-    if time.is_zero() {
-        return;
-    }
     let mut rng = SmallRng::seed_from_u64(seed);
     let mut living = cluster.living();
     living.shuffle(&mut rng);
