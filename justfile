@@ -31,6 +31,10 @@ sim *arguments:
 bench *arguments:
     cargo bench --locked --bench cluster -- {{arguments}}
 
+# Simulate clusters of up to 5,000 members, beside plain SWIM
+scale *arguments:
+    cargo bench --locked --profile sim --bench scale -- {{arguments}}
+
 # The stripped binary, at target/release/muster
 release:
     cargo build --locked --release

@@ -26,6 +26,8 @@ mod checks;
 mod history;
 mod network;
 mod plan;
+mod process;
+mod queue;
 mod world;
 
 use std::collections::BTreeMap;

@@ -12,7 +12,8 @@ use muster::protocol::membership::{DialFailure, LinkKey};
 use rand::RngExt;
 
 use crate::history::Pid;
-use crate::world::{Event, INBOX, Input, World};
+use crate::process::Input;
+use crate::world::{Event, INBOX, World};
 
 /// For how long a dial makes the peer's give way, as in the mesh.
 const PREFERENCE: Duration = Duration::from_secs(1);
@@ -191,7 +192,7 @@ impl World {
         }
         let from = self.dials[dial].from;
         let peer = self.dials[dial].peer.clone();
-        let Some(node) = self.nodes.iter().position(|node| node.name == peer) else {
+        let Some(node) = self.place(&peer) else {
             // A name of nobody: no such host.
             return self.fail(dial, DialFailure::Unreachable("no such host".to_owned()));
         };
@@ -320,7 +321,8 @@ impl World {
 
     /// Puts an item on its way, behind what went before it.
     fn push(&mut self, conn: usize, flow: usize, item: Item) {
-        let at = self.now + self.latency();
+        let sender = &self.processes[self.conns[conn].ends[flow].pid];
+        let at = self.now.max(sender.blocked_until) + self.latency();
         let stream = &mut self.conns[conn].flows[flow];
         let at = at.max(stream.last);
         stream.last = at;

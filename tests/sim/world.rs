@@ -2,7 +2,9 @@
 //!
 //! | file | role |
 //! | --- | --- |
-//! | `world` | the queue of events; processes, their clocks and their disks |
+//! | `world` | what happens in turn; what machines want, disks, discovery |
+//! | `process` | processes and their clocks |
+//! | `queue` | events in the order of their time |
 //! | `network` | dials, links, frames; cuts and losses |
 //! | `chaos` | faults and operators |
 //! | `calm` | the end of all faults, and whether everybody agrees |
@@ -10,21 +12,19 @@
 //! A history is a function of its [`Plan`], which is a function of the seed: nothing
 //! here iterates over anything unordered, or asks a clock.
 
-use std::cmp::Reverse;
-use std::collections::{BTreeMap, BTreeSet, BinaryHeap, VecDeque};
+use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
-use muster::node::{BootId, ClusterId, NodeName};
-use muster::protocol::membership::{
-    Action, DialFailure, Durable, Effect, Epoch, LinkKey, Membership, Record, Refused, RequestId,
-    Settings, Standing, Timing,
-};
+use muster::node::NodeName;
+use muster::protocol::membership::{Action, Durable, Effect, LinkKey, Record, RequestId, Standing};
 use rand::rngs::SmallRng;
 use rand::{RngExt, SeedableRng};
 
 use crate::history::{Fact, History, Pid};
 use crate::network::{Conn, Dial, Network};
 use crate::plan::Plan;
+use crate::process::{Input, Process};
+use crate::queue::Queue;
 
 /// Inputs waiting for one process at most; beyond, its links are held back.
 pub const INBOX: usize = 128;
@@ -44,55 +44,6 @@ pub struct Node {
     pub wiped: bool,
     /// Whether what an earlier life knew, and answered for, was lost with a disk.
     pub amnesia: bool,
-}
-
-/// What a process may be told.
-#[derive(Clone, Debug)]
-pub enum Input {
-    LinkUp(LinkKey, NodeName, bool),
-    LinkDown(LinkKey),
-    Frame(LinkKey, Vec<u8>),
-    DialFailed(NodeName, DialFailure),
-    Discovered(BTreeSet<NodeName>),
-    Request(RequestId, Action),
-    Timeout,
-}
-
-/// A process: the machine and what the driver keeps around it.
-#[derive(Debug)]
-pub struct Process {
-    pub machine: Membership,
-    pub node: usize,
-    pub place: usize,
-    pub name: NodeName,
-    pub boot: BootId,
-    pub alive: bool,
-    pub started: Duration,
-    /// Local time is this plus the time since the start times the rate.
-    base: Duration,
-    rate: f64,
-    suspended: Duration,
-    wake: Option<Duration>,
-    pub frozen: bool,
-    /// Since when its machine is suspended.
-    asleep: Option<Duration>,
-    pub slow: Option<Duration>,
-    busy_until: Duration,
-    draining: bool,
-    pub inbox: VecDeque<Input>,
-    /// Written but not yet safe, with its version.
-    writing: Option<(u64, Durable)>,
-    synced: u64,
-    replies: Vec<(u64, RequestId, Result<(), Refused>)>,
-    pub links: BTreeMap<LinkKey, (usize, usize)>,
-    pub up: BTreeMap<NodeName, usize>,
-    pub dials: BTreeMap<NodeName, (usize, Duration)>,
-    pub discovery: bool,
-    /// When this process was last started, frozen, slow or thawed.
-    pub disturbed: Duration,
-    own: Option<(Option<ClusterId>, Standing, Epoch)>,
-    seen_version: u64,
-    held: BTreeMap<NodeName, Record>,
 }
 
 /// What happens at a time.
@@ -141,13 +92,13 @@ pub struct World {
     pub now: Duration,
     pub step: u64,
     pub nodes: Vec<Node>,
+    /// Where in [`World::nodes`] a name is.
+    places: BTreeMap<NodeName, usize>,
     pub processes: Vec<Process>,
     pub network: Network,
     pub conns: Vec<Conn>,
     pub dials: Vec<Dial>,
-    queue: BinaryHeap<Reverse<(Duration, u64)>>,
-    events: BTreeMap<u64, Event>,
-    next_event: u64,
+    queue: Queue<Event>,
     pub next_id: u64,
     pub history: History,
     /// How often each fault struck, and what came of it.
@@ -161,14 +112,16 @@ pub struct World {
     pub trace: Option<Vec<(u64, String)>>,
     /// Frames sent and their bytes.
     pub sent: (u64, u64),
-    /// Whether facts for the checkers are noted.
+    /// Whether the checkers are to be told everything, and disks hold what is written: both
+    /// take time and memory in proportion to the records of all processes. What agents
+    /// report is noted in any case.
     pub noting: bool,
 }
 
 impl World {
     /// The world before its first step.
     pub fn new(plan: Plan, traced: bool) -> Self {
-        let nodes = (0..plan.nodes.len())
+        let nodes: Vec<Node> = (0..plan.nodes.len())
             .map(|index| Node {
                 name: name(index),
                 cluster: plan.nodes[index].cluster,
@@ -183,14 +136,13 @@ impl World {
             rng: SmallRng::seed_from_u64(plan.seed),
             now: Duration::ZERO,
             step: 0,
+            places: nodes.iter().enumerate().map(|(i, node)| (node.name.clone(), i)).collect(),
             nodes,
             processes: Vec::new(),
             network: Network::default(),
             conns: Vec::new(),
             dials: Vec::new(),
-            queue: BinaryHeap::new(),
-            events: BTreeMap::new(),
-            next_event: 0,
+            queue: Queue::default(),
             next_id: 1000,
             history: History { faultless: plan.chaos.is_zero(), ..History::default() },
             fired: BTreeMap::new(),
@@ -213,9 +165,7 @@ impl World {
 
     /// Queues an event.
     pub fn at(&mut self, at: Duration, event: Event) {
-        self.next_event += 1;
-        self.queue.push(Reverse((at.max(self.now), self.next_event)));
-        self.events.insert(self.next_event, event);
+        self.queue.push(at.max(self.now), event);
     }
 
     /// Queues an event some time from now.
@@ -225,12 +175,7 @@ impl World {
 
     /// Takes the next event; false: nothing is left before `end`.
     pub fn step(&mut self, end: Duration) -> bool {
-        match self.queue.peek() {
-            Some(Reverse((at, _))) if *at <= end => {}
-            _ => return false,
-        }
-        let Some(Reverse((at, number))) = self.queue.pop() else { return false };
-        let Some(event) = self.events.remove(&number) else { return true };
+        let Some((at, event)) = self.queue.pop(end) else { return false };
         self.now = at;
         self.step += 1;
         self.happen(event);
@@ -265,6 +210,11 @@ impl World {
         }
     }
 
+    /// The node of this name.
+    pub fn place(&self, name: &NodeName) -> Option<usize> {
+        self.places.get(name).copied()
+    }
+
     /// Counts what happened, for the assertion that it did.
     pub fn count(&mut self, what: &str) {
         if let Some(count) = self.fired.get_mut(what) {
@@ -289,255 +239,8 @@ impl World {
         }
     }
 
-    /// The settings of a node's process.
-    fn settings(&self, node: usize, boot: BootId) -> Settings {
-        let cluster = &self.plan.clusters[self.nodes[node].cluster];
-        Settings {
-            node: self.nodes[node].name.clone(),
-            boot,
-            role: self.plan.nodes[node].role,
-            version: "0.0.0".to_owned(),
-            cluster: cluster.name.clone(),
-            automatic: cluster.automatic,
-            autoheal: cluster.autoheal,
-            autoclean: cluster.autoclean,
-            full_mesh_limit: cluster.full_mesh_limit,
-            timing: Timing::default(),
-        }
-    }
-
-    /// Starts a node's process; a rogue is a second one, elsewhere, with nothing on its disk.
-    pub fn start(&mut self, node: usize, rogue: bool) {
-        if !rogue && self.nodes[node].pid.is_some() {
-            return;
-        }
-        let pid = self.processes.len();
-        let boot = BootId(self.rng.random());
-        let settings = self.settings(node, boot);
-        let wiped = std::mem::take(&mut self.nodes[node].wiped) || rogue;
-        let disk = if wiped { Durable::default() } else { self.nodes[node].disk.clone() };
-        if wiped && !rogue {
-            self.nodes[node].amnesia |= self.nodes[node].disk.incarnation.0 > 0;
-            self.nodes[node].disk = Durable::default();
-        }
-        let base = Duration::from_millis(self.rng.random_range(0..100_000));
-        let skew = self.plan.skew;
-        let rate = 1.0 + if skew > 0.0 { self.rng.random_range(-skew..skew) } else { 0.0 };
-        let automatic = settings.automatic;
-        let cluster = settings.cluster.clone();
-        let discovery = automatic && !disk.left && !disk.discovery_off;
-        let mut machine = Membership::new(settings, disk, base, self.rng.random());
-        machine.next_deadline();
-        let known = machine.table().members().map(|record| record.node.clone()).collect();
-        let held = machine
-            .table()
-            .entries()
-            .map(|entry| (entry.record.node.clone(), entry.record.clone()))
-            .collect();
-        let name = self.nodes[node].name.clone();
-        if !rogue {
-            self.nodes[node].pid = Some(pid);
-            self.nodes[node].host_up = true;
-        }
-        let amnesia = wiped || self.nodes[node].amnesia;
-        self.trace(|_| format!("{name} starts as process {pid}, boot {boot}, rogue {rogue}"));
-        self.fact(Fact::Start {
-            pid,
-            node: name.clone(),
-            cluster,
-            automatic,
-            known,
-            amnesia,
-            rogue,
-        });
-        self.processes.push(Process {
-            machine,
-            node,
-            place: if rogue { self.nodes.len() + pid } else { node },
-            name,
-            boot,
-            alive: true,
-            started: self.now,
-            base,
-            rate,
-            suspended: Duration::ZERO,
-            wake: None,
-            frozen: false,
-            asleep: None,
-            slow: None,
-            busy_until: Duration::ZERO,
-            draining: false,
-            inbox: VecDeque::new(),
-            writing: None,
-            synced: 0,
-            replies: Vec::new(),
-            links: BTreeMap::new(),
-            up: BTreeMap::new(),
-            dials: BTreeMap::new(),
-            discovery,
-            disturbed: self.now,
-            own: None,
-            seen_version: 0,
-            held,
-        });
-        if automatic {
-            let delay = Duration::from_millis(self.rng.random_range(0..40));
-            self.after(delay, Event::Discover(pid));
-        }
-        self.absorb(pid);
-    }
-
-    /// A process ends; `orderly`: its system closes its links.
-    pub fn end(&mut self, pid: Pid, orderly: bool) {
-        let process = &mut self.processes[pid];
-        if !process.alive {
-            return;
-        }
-        process.alive = false;
-        process.inbox.clear();
-        let lost = process.writing.take().is_some();
-        let (node, name) = (process.node, process.name.clone());
-        let links: Vec<(usize, usize)> = process.links.values().copied().collect();
-        process.links.clear();
-        if self.nodes[node].pid == Some(pid) {
-            self.nodes[node].pid = None;
-            self.nodes[node].host_up = orderly;
-        }
-        if lost {
-            self.count("unsynced state lost");
-        }
-        for (conn, end) in links {
-            self.abandon(conn, end, orderly);
-        }
-        self.trace(|_| format!("{name} ends (process {pid})"));
-        self.fact(Fact::End(pid));
-    }
-
-    pub fn kill(&mut self, pid: Pid) {
-        self.end(pid, true);
-    }
-
-    /// SIGTERM: goodbyes, everything written, the end.
-    pub fn stop(&mut self, pid: Pid) {
-        let now = self.local(pid);
-        self.processes[pid].machine.stop(now);
-        self.trace(|w| format!("{} is told to stop", w.processes[pid].name));
-        self.absorb(pid);
-        let process = &mut self.processes[pid];
-        let (node, durable) = (process.node, process.machine.durable());
-        for (_, request, result) in std::mem::take(&mut process.replies) {
-            self.fact(Fact::Answered(pid, request, result));
-        }
-        self.processes[pid].writing = None;
-        if self.nodes[node].pid == Some(pid) {
-            self.nodes[node].disk = durable;
-        }
-        self.end(pid, true);
-    }
-
-    /// What a process' clock says.
-    fn local(&self, pid: Pid) -> Duration {
-        let process = &self.processes[pid];
-        let ran = self.now - process.started - process.suspended;
-        process.base + ran.mul_f64(process.rate)
-    }
-
-    fn schedule(&mut self, pid: Pid) {
-        let process = &mut self.processes[pid];
-        let Some(deadline) = process.machine.next_deadline() else { return };
-        let ran = deadline.saturating_sub(process.base).div_f64(process.rate);
-        let at = process.started + process.suspended + ran + Duration::from_micros(1);
-        if process.wake.is_none_or(|wake| at < wake) {
-            process.wake = Some(at);
-            self.at(at, Event::Wake(pid));
-        }
-    }
-
-    fn wake(&mut self, pid: Pid) {
-        let now = self.now;
-        let process = &mut self.processes[pid];
-        if process.wake.is_none_or(|wake| wake > now) || !process.alive {
-            return;
-        }
-        process.wake = None;
-        if process.frozen {
-            return;
-        }
-        let local = self.local(pid);
-        let process = &mut self.processes[pid];
-        if process.machine.next_deadline().is_some_and(|deadline| deadline <= local) {
-            self.tell(pid, Input::Timeout);
-        } else {
-            self.schedule(pid);
-        }
-    }
-
-    /// Hands a process an input, when it gets to it.
-    pub fn tell(&mut self, pid: Pid, input: Input) {
-        let now = self.now;
-        let process = &mut self.processes[pid];
-        if !process.alive {
-            return;
-        }
-        if process.frozen || process.draining || process.busy_until > now {
-            let again = matches!(input, Input::Timeout)
-                && process.inbox.iter().any(|waiting| matches!(waiting, Input::Timeout));
-            if !again {
-                process.inbox.push_back(input);
-            }
-            if !process.frozen && !process.draining {
-                process.draining = true;
-                let at = process.busy_until;
-                self.at(at, Event::Drain(pid));
-            }
-            return;
-        }
-        self.feed(pid, input);
-    }
-
-    fn drain(&mut self, pid: Pid) {
-        let process = &mut self.processes[pid];
-        process.draining = false;
-        if !process.alive || process.frozen {
-            return;
-        }
-        if let Some(input) = process.inbox.pop_front() {
-            self.feed(pid, input);
-        }
-        let now = self.now;
-        let process = &mut self.processes[pid];
-        if process.alive && !process.inbox.is_empty() {
-            process.draining = true;
-            let at = process.busy_until.max(now);
-            self.at(at, Event::Drain(pid));
-        }
-    }
-
-    fn feed(&mut self, pid: Pid, input: Input) {
-        if self.trace.is_some() {
-            self.trace_input(pid, &input);
-        }
-        let now = self.local(pid);
-        let due = self.now;
-        let process = &mut self.processes[pid];
-        if let Some(service) = process.slow {
-            process.busy_until = due + service;
-        }
-        let machine = &mut process.machine;
-        match input {
-            Input::LinkUp(key, peer, dialed) => machine.handle_link_up(now, key, &peer, dialed),
-            Input::LinkDown(key) => machine.handle_link_down(now, key),
-            Input::Frame(key, frame) => machine.handle_frame(now, key, &frame),
-            Input::DialFailed(node, failure) => machine.handle_dial_failed(now, &node, &failure),
-            Input::Discovered(nodes) => machine.handle_discovered(now, &nodes),
-            Input::Request(request, action) => machine.handle_request(now, request, action),
-            Input::Timeout => machine.handle_timeout(now),
-        }
-        self.absorb(pid);
-    }
-
     /// Carries out what a machine wants, writes its state, and notes what it says.
-    fn absorb(&mut self, pid: Pid) {
+    pub fn absorb(&mut self, pid: Pid) {
         let mut effects = Vec::new();
         while let Some(effect) = self.processes[pid].machine.poll_effect() {
             effects.push(effect);
@@ -564,7 +267,7 @@ impl World {
             }
             Effect::Event(news) => {
                 self.trace(|w| format!("{} REPORTS {news:?}", w.processes[pid].name));
-                self.fact(Fact::News(pid, news));
+                self.history.note(self.now, self.step, Fact::News(pid, news));
             }
             Effect::Note(note) => {
                 self.trace(|w| format!("{} notes {note:?}", w.processes[pid].name));
@@ -587,9 +290,12 @@ impl World {
 
     /// Begins to write what changed, unless a write is under way, and answers what is safe.
     fn write(&mut self, pid: Pid) {
+        let noting = self.noting;
         let process = &mut self.processes[pid];
         let version = process.machine.durable_version();
-        if process.alive && process.writing.is_none() && version > process.synced {
+        if !noting {
+            process.synced = version;
+        } else if process.alive && process.writing.is_none() && version > process.synced {
             process.writing = Some((version, process.machine.durable()));
             let most = self.slow_disk.unwrap_or(self.plan.disk);
             let delay = Duration::from_micros(self.rng.random_range(1..most.as_micros() as u64));
@@ -666,7 +372,7 @@ impl World {
 
     /// For how long two processes could have talked, undisturbed.
     fn reachable_for(&self, pid: Pid, other: &NodeName, now: Duration) -> Option<Duration> {
-        let other = self.nodes.iter().find(|node| node.name == *other)?.pid?;
+        let other = self.nodes[self.place(other)?].pid?;
         let (a, b) = (&self.processes[pid], &self.processes[other]);
         let (x, y) = (&a.machine, &b.machine);
         let apart = !self.plan.clusters[self.nodes[a.node].cluster].automatic && x.id() != y.id();
@@ -678,55 +384,6 @@ impl World {
         }
         let since = a.disturbed.max(b.disturbed).max(self.network.last_cut(a.place, b.place, now));
         Some(now.saturating_sub(since))
-    }
-
-    pub fn freeze(&mut self, pid: Pid, time: Duration, suspended: bool) {
-        let process = &mut self.processes[pid];
-        if !process.alive || process.frozen {
-            return;
-        }
-        process.frozen = true;
-        process.disturbed = self.now;
-        process.asleep = suspended.then_some(self.now);
-        self.trace(|w| {
-            format!("{} is frozen for {time:?}, clock {suspended}", w.processes[pid].name)
-        });
-        self.after(time, Event::Thaw(pid));
-    }
-
-    pub fn thaw(&mut self, pid: Pid) {
-        let now = self.now;
-        let process = &mut self.processes[pid];
-        if !process.alive || !process.frozen {
-            return;
-        }
-        process.frozen = false;
-        process.disturbed = now;
-        process.wake = None;
-        if let Some(since) = process.asleep.take() {
-            process.suspended += now - since;
-        }
-        self.trace(|w| format!("{} runs again", w.processes[pid].name));
-        // A driver that wakes takes its inputs and its timer in any order.
-        if self.rng.random_bool(0.5) {
-            self.processes[pid].inbox.push_front(Input::Timeout);
-        } else {
-            self.processes[pid].inbox.push_back(Input::Timeout);
-        }
-        self.processes[pid].draining = true;
-        self.after(Duration::ZERO, Event::Drain(pid));
-        self.release_flows();
-    }
-
-    pub fn quicken(&mut self, pid: Pid) {
-        if self.processes[pid].slow.take().is_some() {
-            self.processes[pid].disturbed = self.now;
-        }
-    }
-
-    /// Processes that run, by number.
-    pub fn living(&self) -> Vec<Pid> {
-        (0..self.processes.len()).filter(|pid| self.processes[*pid].alive).collect()
     }
 
     fn discover(&mut self, pid: Pid) {

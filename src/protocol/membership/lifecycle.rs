@@ -295,12 +295,10 @@ impl Membership {
     /// neighbour, or the one who watches over a third.
     fn seek_wanted(&mut self, now: Duration) {
         let mut candidates: Vec<NodeName> = Vec::new();
-        let full = self.is_full_mesh();
-        if full || self.table.member_count() > self.table.running_count() {
-            let members = self.table.members().filter(|record| full || !record.is_running());
-            candidates.extend(members.map(|record| record.node.clone()));
-        }
-        if !full {
+        if self.is_full_mesh() {
+            candidates.extend(self.table.members().map(|record| record.node.clone()));
+        } else {
+            candidates.extend(self.table.stopped().cloned());
             candidates.extend(self.ring.neighbours(&self.me.node));
         }
         for node in candidates {

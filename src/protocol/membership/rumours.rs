@@ -53,6 +53,20 @@ impl Rumours {
         self.waiting.clear();
     }
 
+    /// Drops news of members that are up beyond the first `limit`, but for those of `own`:
+    /// what is left out is made up for where views differ, at far less cost.
+    pub(super) fn shed(&mut self, own: &NodeName, limit: usize) {
+        if self.waiting.len() <= limit {
+            return;
+        }
+        let mut kept = 0;
+        self.waiting.retain(|(node, _), rumour| {
+            let common = rumour.record.health() == Some(Health::Up) && node != own;
+            kept += usize::from(common);
+            !common || kept <= limit
+        });
+    }
+
     /// The least told news, at most `limit`, counted as told `times` more often;
     /// news told often enough are dropped.
     pub(super) fn take(&mut self, limit: usize, times: u32, members: usize) -> Vec<Record> {
@@ -60,12 +74,16 @@ impl Rumours {
             return Vec::new();
         }
         let enough = TELL_FACTOR * (members.max(2).ilog2() + 1);
-        let mut keys: Vec<(u32, Key)> =
-            self.waiting.iter().map(|(key, rumour)| (rumour.told, key.clone())).collect();
-        keys.sort_by_key(|(told, _)| *told);
-        keys.truncate(limit);
+        let mut least: Vec<(u32, &Key)> =
+            self.waiting.iter().map(|(key, rumour)| (rumour.told, key)).collect();
+        if least.len() > limit {
+            least.select_nth_unstable(limit);
+            least.truncate(limit);
+        }
+        least.sort_unstable();
+        let keys: Vec<Key> = least.into_iter().map(|(_, key)| key.clone()).collect();
         let mut news = Vec::with_capacity(keys.len());
-        for (_, key) in keys {
+        for key in keys {
             let Some(rumour) = self.waiting.get_mut(&key) else { continue };
             news.push(rumour.record.clone());
             rumour.told += times;

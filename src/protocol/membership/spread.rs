@@ -20,6 +20,10 @@ const NEWS: usize = 64;
 /// Up to so many records are sent whole where views differ; beyond, hashes go first.
 const SMALL: usize = 64;
 
+/// Of the members that are up, as many that were learned where views differed are told on.
+/// A node that joins thousands learns of them all at once, and they know each other.
+const MOST_SYNCED: usize = 512;
+
 /// Links repaired in one round.
 const REPAIRS: usize = 2;
 
@@ -80,6 +84,7 @@ impl Membership {
             Message::Digest { buckets } => self.answer_digest(key, &buckets),
             Message::Sync { records, want } => {
                 self.learn_all(now, records);
+                self.rumours.shed(&self.me.node, MOST_SYNCED);
                 if !want.is_empty() && self.is_open(key) {
                     self.send_buckets(key, &want, false);
                 }

@@ -1,6 +1,6 @@
 //! Every record this node holds: members and tombstones, with the hash over the members.
 
-use std::collections::{BTreeMap, VecDeque};
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::time::Duration;
 
 use super::message::BUCKETS;
@@ -43,7 +43,8 @@ pub struct Table {
     /// Tombstones in the order they came, names possibly stale.
     tombstones: VecDeque<NodeName>,
     members: usize,
-    running: usize,
+    /// Members that are not running: few, and looked over every second.
+    stopped: BTreeSet<NodeName>,
     buckets: Vec<u64>,
 }
 
@@ -85,7 +86,12 @@ impl Table {
     /// How many members are up or suspect.
     #[must_use]
     pub fn running_count(&self) -> usize {
-        self.running
+        self.members - self.stopped.len()
+    }
+
+    /// The members that are not running, by name.
+    pub fn stopped(&self) -> impl Iterator<Item = &NodeName> {
+        self.stopped.iter()
     }
 
     /// How many records there are, tombstones among them.
@@ -152,7 +158,11 @@ impl Table {
         Some(entry)
     }
 
-    fn insert(&mut self, entry: Entry) {
+    fn insert(&mut self, mut entry: Entry) {
+        if entry.record.by == entry.record.node {
+            // One text instead of two: in large clusters names are half of the memory.
+            entry.record.by = entry.record.node.clone();
+        }
         self.account(&entry.record, true);
         self.entries.insert(entry.record.node.clone(), entry);
     }
@@ -161,10 +171,13 @@ impl Table {
         if !record.is_member() {
             return;
         }
-        let step = |count: &mut usize| *count = if add { *count + 1 } else { *count - 1 };
-        step(&mut self.members);
-        if record.is_running() {
-            step(&mut self.running);
+        self.members = if add { self.members + 1 } else { self.members - 1 };
+        if !record.is_running() {
+            if add {
+                self.stopped.insert(record.node.clone());
+            } else {
+                self.stopped.remove(&record.node);
+            }
         }
         self.buckets[bucket(&record.node)] ^= digest(record);
     }

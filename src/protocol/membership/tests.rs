@@ -375,3 +375,42 @@ fn who_left_and_a_member_told_to_join_each_other_are_one_cluster() {
     net.assert_agreed(&["n1", "n2", "n3"]);
     assert!(net.replies.iter().filter(|reply| reply.1.0 > 1000).all(|reply| reply.2.is_ok()));
 }
+
+#[test]
+fn of_a_flood_of_members_that_are_up_the_first_are_told_on_and_all_else_is() {
+    let record = |index: u64, health| Record {
+        node: name(index),
+        epoch: Epoch(0),
+        standing: Standing::Member(health),
+        incarnation: Incarnation(1),
+        boot: BootId(index),
+        role: crate::node::Role::Core,
+        reason: Some(Reason::Announced),
+        by: name(index),
+        version: "test".to_owned(),
+    };
+    let mut rumours = Rumours::default();
+    for index in 0..100 {
+        rumours.push(&record(index, if index == 7 { Health::Down } else { Health::Up }));
+    }
+    rumours.shed(&name(99), 10);
+    let told: BTreeSet<NodeName> =
+        rumours.take(100, 1, 100).into_iter().map(|record| record.node).collect();
+    assert_eq!(told.len(), 12);
+    assert!(told.contains(&name(7)) && told.contains(&name(99)));
+}
+
+#[test]
+fn the_members_that_stopped_are_known_by_name() {
+    let mut net = Net::new();
+    for index in 1..=4 {
+        net.start(settings(index, true), Durable::default());
+    }
+    net.discover_all();
+    net.run(Duration::from_secs(2));
+    net.kill(3);
+    net.run(Duration::from_secs(1));
+    let table = net.nodes[&name(1)].table();
+    assert_eq!(table.stopped().collect::<Vec<_>>(), [&name(3)]);
+    assert_eq!((table.member_count(), table.running_count()), (4, 3));
+}
