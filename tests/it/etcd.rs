@@ -513,7 +513,7 @@ mod agents {
         let address = Ipv4Addr::from(u32::from(Ipv4Addr::new(127, 78, 0, 0)) + u32::from(k));
         Spec::named(ground, k, &format!("emqx@{address}"))
             .line(&format!("agent.mesh.bind = [\"{address}\"]"))
-            .line("cluster.discovery_strategy = etcd")
+            .line("cluster { name = emqxcl, discovery_strategy = etcd }")
             .line(&format!("cluster.etcd {{ server = \"{}\", prefix = emqxcl }}", etcd.url(0)))
     }
 
@@ -548,7 +548,7 @@ mod agents {
             .line("cluster.static.seeds = []")
             .spawn();
         late.wait_api();
-        etcd.ctl(&["put", &format!("/emqxcl/tests/nodes/{}", late.name()), late.name()]);
+        etcd.ctl(&["put", &format!("/emqxcl/emqxcl/nodes/{}", late.name()), late.name()]);
         agents.push(late);
         let ((), took) = timed(|| formed(&agents));
         assert!(took < Duration::from_millis(500), "{took:?} until the new member is everywhere");
@@ -565,7 +565,7 @@ mod agents {
         etcd.healthy();
         always("nor at its return", Duration::from_secs(3), unchanged);
         for agent in &agents[..3] {
-            let key = format!("/emqxcl/tests/nodes/{}", agent.name());
+            let key = format!("/emqxcl/emqxcl/nodes/{}", agent.name());
             eventually("the key is back", LONG, || etcd.keys().contains(&key).then_some(()));
             agent.wait_for("an answer", LONG, |view| view["discovery"]["last_error"].is_null());
         }
