@@ -49,7 +49,7 @@ pub struct Node {
 /// What a process may be told.
 #[derive(Clone, Debug)]
 pub enum Input {
-    LinkUp(LinkKey, NodeName, bool),
+    LinkUp(LinkKey, NodeName, Option<Duration>),
     LinkDown(LinkKey),
     Frame(LinkKey, Vec<u8>),
     DialFailed(NodeName, DialFailure),
@@ -339,6 +339,10 @@ impl World {
             self.nodes[node].pid = Some(pid);
             self.nodes[node].host_up = true;
         }
+        if !rogue && self.has_old_links(node) {
+            // As one that comes back with another address: its peers know nothing yet.
+            self.count("came back beside its old links");
+        }
         let amnesia = wiped || self.nodes[node].amnesia;
         self.trace(|_| format!("{name} starts as process {pid}, boot {boot}, rogue {rogue}"));
         self.fact(Fact::Start {
@@ -525,7 +529,9 @@ impl World {
         }
         let machine = &mut process.machine;
         match input {
-            Input::LinkUp(key, peer, dialed) => machine.handle_link_up(now, key, &peer, dialed),
+            Input::LinkUp(key, peer, rtt) => {
+                machine.handle_link_up(now, key, &peer, rtt.is_some(), rtt);
+            }
             Input::LinkDown(key) => machine.handle_link_down(now, key),
             Input::Frame(key, frame) => machine.handle_frame(now, key, &frame),
             Input::DialFailed(node, failure) => machine.handle_dial_failed(now, &node, &failure),

@@ -159,8 +159,11 @@ impl Net {
                 let (here, there) = (LinkKey(self.next), LinkKey(self.next + 1));
                 self.links.insert((node.clone(), here), (peer.clone(), there));
                 self.links.insert((peer.clone(), there), (node.clone(), here));
-                self.nodes.get_mut(node).unwrap().handle_link_up(self.now, here, &peer, true);
-                self.nodes.get_mut(&peer).unwrap().handle_link_up(self.now, there, node, false);
+                self.nodes.get_mut(node).unwrap().handle_link_up(self.now, here, &peer, true, None);
+                self.nodes
+                    .get_mut(&peer)
+                    .unwrap()
+                    .handle_link_up(self.now, there, node, false, None);
             }
             Effect::Dial(peer) => {
                 let machine = self.nodes.get_mut(node).unwrap();
