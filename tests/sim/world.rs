@@ -14,7 +14,7 @@ use std::cmp::Reverse;
 use std::collections::{BTreeMap, BTreeSet, BinaryHeap, VecDeque};
 use std::time::Duration;
 
-use muster::node::{BootId, ClusterId, NodeName};
+use muster::node::{BootId, ClusterId, NodeName, Role};
 use muster::protocol::membership::{
     Action, DialFailure, Durable, Effect, Epoch, LinkKey, Membership, Record, Refused, RequestId,
     Settings, Standing, Timing,
@@ -642,6 +642,7 @@ impl World {
             let (id, standing, epoch) = own;
             facts.push(Fact::Own { pid, id, standing, epoch });
         }
+        let majority = majority(process.held.values());
         let mut gone: BTreeSet<NodeName> = process.held.keys().cloned().collect();
         let mut buried = Vec::new();
         for entry in machine.table().entries() {
@@ -663,7 +664,7 @@ impl World {
         }
         for (victim, standing) in buried {
             let reachable = self.reachable_for(pid, &victim, now);
-            facts.push(Fact::Removed { pid, victim, standing, reachable });
+            facts.push(Fact::Removed { pid, victim, standing, reachable, majority });
         }
         for fact in facts {
             self.fact(fact);
@@ -798,6 +799,15 @@ impl World {
         self.fact(Fact::Asked(pid, request, action.clone()));
         self.tell(pid, Input::Request(request, action));
     }
+}
+
+/// Whether more than half of the cores run, by these records.
+fn majority<'a>(records: impl Iterator<Item = &'a Record>) -> bool {
+    let cores: Vec<bool> = records
+        .filter(|record| record.is_member() && record.role == Role::Core)
+        .map(Record::is_running)
+        .collect();
+    cores.iter().filter(|running| **running).count() * 2 > cores.len()
 }
 
 /// The name of a node; the order of names is not that of numbers.
