@@ -8,7 +8,9 @@ use serde_json::json;
 use crate::support::agent::Agent;
 use crate::support::netns::{self, Lan, names, skip_without_namespaces};
 use crate::support::programs::skip_without;
+use crate::support::slow_wire::Lateness;
 use crate::support::wait::{LONG, always, eventually};
+use crate::support::watch::Watch;
 
 /// A silent member is down within this, with room for starting to look.
 const SILENT: Duration = Duration::from_millis(3000);
@@ -160,6 +162,41 @@ fn loss_in_one_direction_and_in_all_costs_nobody_its_membership() {
     }
     always("all are listed", Duration::from_secs(6), || listed(&agents) == [3, 3, 3]);
     lan.heal();
+    assert_whole(&mut agents);
+}
+
+/// Round trips of 500 to 700 ms. Whoever is silent is asked with that much more patience:
+/// a probe, helpers' probes and an objection each take a round trip longer.
+const SILENT_FAR_AWAY: Duration = Duration::from_millis(10_000);
+
+#[test]
+fn far_from_each_other_they_are_one_cluster_and_accuse_nobody_wrongly() {
+    if skip_without_namespaces() {
+        return;
+    }
+    let ms = Duration::from_millis;
+    let lan = Lan::slow(5, Lateness { delay: ms(300), jitter: ms(50) });
+    let mut agents = lan.agents();
+    let mut watch = Watch::of(&agents);
+    assert_whole(&mut agents);
+    let delivered = lan.switch().delivered();
+    always("nobody is suspect or down", ms(4000), || watch.bad_news().is_empty());
+    assert!(lan.switch().delivered() > delivered + 100);
+    for agent in &agents[1..] {
+        let rtt = agent.get(&format!("/api/v1/members/{}", agents[0].name()))["rtt_ms"].clone();
+        // The first connection had to wait for the other host's hardware address, too.
+        assert!((450.0..=1000.0).contains(&rtt.as_f64().unwrap()), "{rtt}");
+    }
+    let all = everybody(&agents);
+    let others = [0, 2, 4].map(|k| all[k].clone());
+    agents[1].kill9();
+    agents[3].stop();
+    let killed = watch.wait_down(&all[1], &others, SILENT);
+    let frozen = killed + watch.wait_down(&all[3], &others, SILENT_FAR_AWAY - killed);
+    println!("killed: down after {killed:?}; frozen: after {frozen:?}");
+    agents[1].start_again();
+    agents[1].wait_api();
+    agents[3].cont();
     assert_whole(&mut agents);
 }
 
