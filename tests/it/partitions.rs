@@ -9,7 +9,8 @@ use crate::support::agent::Agent;
 use crate::support::netns::{self, Lan, names, skip_without_namespaces};
 use crate::support::programs::skip_without;
 use crate::support::slow_wire::Lateness;
-use crate::support::wait::{LONG, always, eventually};
+use crate::support::soak::killing;
+use crate::support::wait::{LONG, always, eventually, repeatedly};
 use crate::support::watch::Watch;
 
 /// A silent member is down within this, with room for starting to look.
@@ -252,12 +253,53 @@ fn killed_again_and_again_it_is_always_the_same_member() {
     let lan = Lan::new(3);
     let mut agents = lan.agents();
     assert_whole(&mut agents);
-    for round in 0..12 {
-        let victim = round % 3;
+    let incarnation = |agents: &[Agent], k: usize| {
+        let shown = agents[0].get(&format!("/api/v1/members/{}", agents[k].name()));
+        shown["incarnation"].as_u64().unwrap()
+    };
+    let before: Vec<_> = (0..3).map(|k| incarnation(&agents, k)).collect();
+    let kills = repeatedly(killing(), |round| {
+        // Not one after another only: also those who have just come back.
+        let victim = [0, 1, 1, 2, 0, 2][round % 6];
         agents[victim].kill9();
         agents[victim].start_again();
         agents[victim].wait_api();
+        if round % 20 == 19 {
+            assert_whole(&mut agents);
+        }
+    });
+    assert!(kills >= 6);
+    assert_whole(&mut agents);
+    let risen: Vec<_> = (0..3).map(|k| incarnation(&agents, k) - before[k]).collect();
+    println!("{kills} kills; incarnations rose by {risen:?}");
+    assert!(risen.iter().all(|rise| *rise > 0), "{risen:?}");
+    assert_eq!(listed(&agents), [3, 3, 3]);
+}
+
+#[test]
+fn the_side_with_most_cores_cleans_up_and_the_larger_side_without_does_not() {
+    if skip_without_namespaces() {
+        return;
     }
+    let lan = Lan::new(5);
+    let role = |k| if k <= 3 { "core" } else { "replicant" };
+    let spec =
+        |k| lan.agent(k).line("cluster.autoclean = 2s").line(&format!("node.role = {}", role(k)));
+    let mut agents: Vec<Agent> = (1..=5).map(|k| spec(k).spawn()).collect();
+    agents.iter_mut().for_each(Agent::wait_api);
+    assert_whole(&mut agents);
+    // Two of three cores on one side, three of five members on the other.
+    lan.cut(&[1, 2], &[3, 4, 5]);
+    assert_sides(&agents, &[&[1, 2], &[3, 4, 5]], SILENT);
+    for (k, majority) in [true, true, false, false, false].into_iter().enumerate() {
+        assert_eq!(agents[k].get("/api/v1/cluster")["majority"], majority, "{k}");
+    }
+    for agent in &agents[..2] {
+        agent.wait_nodes(LONG, &names(&[1, 2]), &[]);
+    }
+    // The others have waited as long as these by now, and go on waiting.
+    always("nobody is removed", Duration::from_secs(2), || listed(&agents[2..]) == [5, 5, 5]);
+    lan.heal();
     assert_whole(&mut agents);
 }
 
