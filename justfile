@@ -27,6 +27,10 @@ fmt:
 sim *arguments:
     scripts/sim {{arguments}}
 
+# Repeat the suites of real clusters until one fails, `rounds` times at most
+soak rounds="10":
+    scripts/soak {{rounds}}
+
 # Measure clusters of real processes, beside serf and Erlang where installed
 bench *arguments:
     cargo bench --locked --bench cluster -- {{arguments}}

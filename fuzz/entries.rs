@@ -228,8 +228,8 @@ pub fn membership(data: &[u8]) {
     };
     let (mut here, mut there) = (start("a@127.0.0.1", 1), start("b@127.0.0.2", 2));
     let (key, mut now) = (LinkKey(1), Duration::from_millis(1));
-    here.handle_link_up(now, key, &name("b@127.0.0.2"), false);
-    there.handle_link_up(now, key, &name("a@127.0.0.1"), true);
+    here.handle_link_up(now, key, &name("b@127.0.0.2"), false, None);
+    there.handle_link_up(now, key, &name("a@127.0.0.1"), true, None);
     while let Some(effect) = there.poll_effect() {
         if let Effect::Send(_, frame) = effect {
             here.handle_frame(now, key, &frame);

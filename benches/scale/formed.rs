@@ -89,7 +89,7 @@ fn tell(machine: &mut Membership, now: Duration, peer: &Record, frames: &[Vec<u8
         you: None,
         view: 0,
     };
-    machine.handle_link_up(now, key, &peer.node, false);
+    machine.handle_link_up(now, key, &peer.node, false, None);
     machine.handle_frame(now, key, &Message::Hello(Box::new(hello)).encode());
     for frame in frames {
         machine.handle_frame(now, key, frame);

@@ -123,9 +123,9 @@ impl Driver {
     fn mesh_event(&mut self, event: MeshEvent) {
         let now = self.now();
         match event {
-            MeshEvent::Up { link, peer, dialed, remote, local } => {
+            MeshEvent::Up { link, peer, dialed, rtt, remote, local } => {
                 self.presenter.linked(&peer, remote.ip(), local.ip());
-                self.machine.handle_link_up(now, LinkKey(link.0), &peer, dialed);
+                self.machine.handle_link_up(now, LinkKey(link.0), &peer, dialed, rtt);
             }
             MeshEvent::Frame { link, payload } => {
                 self.metrics.messages_received.inc();

@@ -109,7 +109,7 @@ async fn attempt(shared: &Shared, peer: &NodeName) -> Result<Established, Failur
     }
     let limit = shared.settings.handshake_timeout;
     let addresses = addresses(shared, peer, limit).await?;
-    let stream = connect(&addresses, source(&shared.settings), CONNECT.min(limit)).await?;
+    let (stream, rtt) = connect(&addresses, source(&shared.settings), CONNECT.min(limit)).await?;
     tune(&stream);
     let ends = stream.peer_addr().and_then(|remote| Ok((remote, stream.local_addr()?)));
     let (remote, local) = ends.map_err(|error| DialError::Unreachable(error.to_string()))?;
@@ -118,7 +118,8 @@ async fn attempt(shared: &Shared, peer: &NodeName) -> Result<Established, Failur
     let opened = timeout(limit, open(shared, peer, stream, &mut machine)).await;
     let (stream, renewal) = opened.unwrap_or(Err(ShakeError::Timeout))?;
     let (peer, rest) = (peer.clone(), machine.into_rest());
-    Ok(Established { stream, peer, dialed: true, remote, local, rest, renewal })
+    let (dialed, rtt) = (true, Some(rtt));
+    Ok(Established { stream, peer, dialed, rtt, remote, local, rest, renewal })
 }
 
 /// TLS, where it is asked for, then the handshake.
@@ -174,17 +175,18 @@ async fn connect_from(source: Option<IpAddr>, address: SocketAddr) -> io::Result
     socket.connect(address).await
 }
 
-/// The first address that accepts, in order.
+/// The first address that accepts, in order, and how long it took.
 async fn connect(
     addresses: &[SocketAddr],
     source: Option<IpAddr>,
     limit: Duration,
-) -> Result<TcpStream, DialError> {
+) -> Result<(TcpStream, Duration), DialError> {
     let mut unreachable = None;
     for &address in addresses {
+        let start = Instant::now();
         match timeout(limit, connect_from(source, address)).await {
             Ok(Ok(stream)) if is_itself(&stream) => {}
-            Ok(Ok(stream)) => return Ok(stream),
+            Ok(Ok(stream)) => return Ok((stream, start.elapsed())),
             Ok(Err(error)) if error.kind() == io::ErrorKind::ConnectionRefused => {}
             Ok(Err(error)) => unreachable = Some(format!("cannot connect to {address}: {error}")),
             Err(_elapsed) => {

@@ -130,6 +130,8 @@ pub(super) struct Established {
     pub(super) stream: Carrier,
     pub(super) peer: NodeName,
     pub(super) dialed: bool,
+    /// How long the peer's system took to answer a dial.
+    pub(super) rtt: Option<Duration>,
     pub(super) remote: SocketAddr,
     pub(super) local: SocketAddr,
     /// What arrived behind the handshake.
@@ -164,11 +166,12 @@ impl End {
 
 /// A link's whole life, from its report as up to its report as down.
 pub(super) async fn run(shared: &Shared, up: Established) {
-    let Established { mut stream, peer, dialed, remote, local, rest, renewal } = up;
-    let (link, queue) = shared.registry().link_up(&peer, dialed);
+    let Established { mut stream, peer, dialed, rtt, remote, local, rest, renewal } = up;
+    let (link, queue) = shared.registry().link_up(&shared.local.name, &peer, dialed);
     shared.metrics.links.inc();
     debug!(link = link.0, %peer, dialed, "link up");
-    shared.report(MeshEvent::Up { link, peer: peer.clone(), dialed, remote, local }).await;
+    let up = MeshEvent::Up { link, peer: peer.clone(), dialed, rtt, remote, local };
+    shared.report(up).await;
     let machine = Link::new(shared.settings.times, shared.settings.max_frame, &rest, shared.now());
     drop(rest);
     let end = Driver::new(shared, link, &queue, machine).run(&mut stream, renewal).await;

@@ -121,7 +121,8 @@ pub(super) async fn inbound(
         Ok((stream, renewal, peer)) => {
             shared.metrics.handshake("in", "ok");
             let rest = machine.into_rest();
-            let up = Established { stream, peer, dialed: false, remote, local, rest, renewal };
+            let (dialed, rtt) = (false, None);
+            let up = Established { stream, peer, dialed, rtt, remote, local, rest, renewal };
             driver::run(&shared, up).await;
         }
         Err(error) => failed(&shared, remote, machine.peer(), &error),

@@ -118,6 +118,8 @@ pub enum MeshEvent {
         peer: NodeName,
         /// Whether we dialled.
         dialed: bool,
+        /// How long the peer's system took to answer, where we dialled.
+        rtt: Option<Duration>,
         /// The other end's address.
         remote: SocketAddr,
         /// Our end's address.

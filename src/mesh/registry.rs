@@ -73,8 +73,15 @@ impl Registry {
         }
     }
 
-    /// Notes a link that is up, and ends the dial it came from or makes needless.
-    pub(super) fn link_up(&mut self, peer: &NodeName, dialed: bool) -> (LinkId, Arc<Queue>) {
+    /// Notes a link that is up, and ends the dial it came from or makes needless. Of two
+    /// nodes that dial each other only the smaller name gives way: if both did, each
+    /// would end the link that the other has just come to rely on.
+    pub(super) fn link_up(
+        &mut self,
+        own: &NodeName,
+        peer: &NodeName,
+        dialed: bool,
+    ) -> (LinkId, Arc<Queue>) {
         self.last_id += 1;
         let link = LinkId(self.last_id);
         let queue = Arc::new(Queue::default());
@@ -83,7 +90,9 @@ impl Registry {
         self.failures.remove(peer);
         if dialed {
             self.end_dial(peer);
-        } else if let Some(dial) = self.dials.get(peer) {
+        } else if own < peer
+            && let Some(dial) = self.dials.get(peer)
+        {
             dial.give_up.notify_one();
         }
         (link, queue)

@@ -163,6 +163,38 @@ fn a_second_process_under_one_name_is_refused_and_does_not_flap_the_first() {
 }
 
 #[test]
+fn a_restart_with_another_address_replaces_the_old_one() {
+    // `emqx3@127.0.0.1` does the dialling, from one address of loopback after another.
+    let ground = Ground::new(4);
+    let name = "emqx3@127.0.0.1";
+    let all = ["emqx1@127.0.0.1", "emqx2@127.0.0.1", name];
+    let others: Vec<_> = (1..=2).map(|k| Spec::new(&ground, k).seeds(&all[..2]).start()).collect();
+    let from = |address: &str| format!("agent.mesh.bind = \"{address}\"");
+    let mut moving = Spec::new(&ground, 3).seeds(&all[..2]).line(&from("127.0.0.3")).start();
+    let moved = |address: &str, after: u64| {
+        for agent in &others {
+            agent.wait_nodes(LONG, &all, &[]);
+            agent.wait_for("the new address", LONG, |_| {
+                let shown = member(agent, name);
+                let risen = shown["incarnation"].as_u64().is_some_and(|n| n > after);
+                let at = shown["address"].as_str().unwrap_or_default();
+                risen && shown["status"] == "up" && at.starts_with(&format!("{address}:"))
+            });
+            assert_eq!(agent.get("/api/v1/members")["members"].as_array().unwrap().len(), 3);
+        }
+        member(&others[0], name)["incarnation"].as_u64().unwrap()
+    };
+    let first = moved("127.0.0.3", 0);
+    moving.kill9();
+    moving.start_again_with(&from("127.0.0.4"));
+    let second = moved("127.0.0.4", first);
+    // Its machine is gone without a word, and it comes back elsewhere without its disk.
+    moving.stop();
+    let _anew = Spec::named(&ground, 4, name).seeds(&all[..2]).line(&from("127.0.0.5")).start();
+    moved("127.0.0.5", second);
+}
+
+#[test]
 fn a_second_process_on_one_state_directory_is_refused() {
     let ground = Ground::new(2);
     let first = Spec::new(&ground, 1).seeds::<&str>(&[]).start();

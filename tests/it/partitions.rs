@@ -8,7 +8,10 @@ use serde_json::json;
 use crate::support::agent::Agent;
 use crate::support::netns::{self, Lan, names, skip_without_namespaces};
 use crate::support::programs::skip_without;
-use crate::support::wait::{LONG, always, eventually};
+use crate::support::slow_wire::Lateness;
+use crate::support::soak::killing;
+use crate::support::wait::{LONG, always, eventually, repeatedly};
+use crate::support::watch::Watch;
 
 /// A silent member is down within this, with room for starting to look.
 const SILENT: Duration = Duration::from_millis(3000);
@@ -163,6 +166,41 @@ fn loss_in_one_direction_and_in_all_costs_nobody_its_membership() {
     assert_whole(&mut agents);
 }
 
+/// Round trips of 500 to 700 ms. Whoever is silent is asked with that much more patience:
+/// a probe, helpers' probes and an objection each take a round trip longer.
+const SILENT_FAR_AWAY: Duration = Duration::from_millis(10_000);
+
+#[test]
+fn far_from_each_other_they_are_one_cluster_and_accuse_nobody_wrongly() {
+    if skip_without_namespaces() {
+        return;
+    }
+    let ms = Duration::from_millis;
+    let lan = Lan::slow(5, Lateness { delay: ms(300), jitter: ms(50) });
+    let mut agents = lan.agents();
+    let mut watch = Watch::of(&agents);
+    assert_whole(&mut agents);
+    let delivered = lan.switch().delivered();
+    always("nobody is suspect or down", ms(4000), || watch.bad_news().is_empty());
+    assert!(lan.switch().delivered() > delivered + 100);
+    for agent in &agents[1..] {
+        let rtt = agent.get(&format!("/api/v1/members/{}", agents[0].name()))["rtt_ms"].clone();
+        // The first connection had to wait for the other host's hardware address, too.
+        assert!((450.0..=1000.0).contains(&rtt.as_f64().unwrap()), "{rtt}");
+    }
+    let all = everybody(&agents);
+    let others = [0, 2, 4].map(|k| all[k].clone());
+    agents[1].kill9();
+    agents[3].stop();
+    let killed = watch.wait_down(&all[1], &others, SILENT);
+    let frozen = killed + watch.wait_down(&all[3], &others, SILENT_FAR_AWAY - killed);
+    println!("killed: down after {killed:?}; frozen: after {frozen:?}");
+    agents[1].start_again();
+    agents[1].wait_api();
+    agents[3].cont();
+    assert_whole(&mut agents);
+}
+
 fn listed(agents: &[Agent]) -> Vec<usize> {
     agents
         .iter()
@@ -215,12 +253,53 @@ fn killed_again_and_again_it_is_always_the_same_member() {
     let lan = Lan::new(3);
     let mut agents = lan.agents();
     assert_whole(&mut agents);
-    for round in 0..12 {
-        let victim = round % 3;
+    let incarnation = |agents: &[Agent], k: usize| {
+        let shown = agents[0].get(&format!("/api/v1/members/{}", agents[k].name()));
+        shown["incarnation"].as_u64().unwrap()
+    };
+    let before: Vec<_> = (0..3).map(|k| incarnation(&agents, k)).collect();
+    let kills = repeatedly(killing(), |round| {
+        // Not one after another only: also those who have just come back.
+        let victim = [0, 1, 1, 2, 0, 2][round % 6];
         agents[victim].kill9();
         agents[victim].start_again();
         agents[victim].wait_api();
+        if round % 20 == 19 {
+            assert_whole(&mut agents);
+        }
+    });
+    assert!(kills >= 6);
+    assert_whole(&mut agents);
+    let risen: Vec<_> = (0..3).map(|k| incarnation(&agents, k) - before[k]).collect();
+    println!("{kills} kills; incarnations rose by {risen:?}");
+    assert!(risen.iter().all(|rise| *rise > 0), "{risen:?}");
+    assert_eq!(listed(&agents), [3, 3, 3]);
+}
+
+#[test]
+fn the_side_with_most_cores_cleans_up_and_the_larger_side_without_does_not() {
+    if skip_without_namespaces() {
+        return;
     }
+    let lan = Lan::new(5);
+    let role = |k| if k <= 3 { "core" } else { "replicant" };
+    let spec =
+        |k| lan.agent(k).line("cluster.autoclean = 2s").line(&format!("node.role = {}", role(k)));
+    let mut agents: Vec<Agent> = (1..=5).map(|k| spec(k).spawn()).collect();
+    agents.iter_mut().for_each(Agent::wait_api);
+    assert_whole(&mut agents);
+    // Two of three cores on one side, three of five members on the other.
+    lan.cut(&[1, 2], &[3, 4, 5]);
+    assert_sides(&agents, &[&[1, 2], &[3, 4, 5]], SILENT);
+    for (k, majority) in [true, true, false, false, false].into_iter().enumerate() {
+        assert_eq!(agents[k].get("/api/v1/cluster")["majority"], majority, "{k}");
+    }
+    for agent in &agents[..2] {
+        agent.wait_nodes(LONG, &names(&[1, 2]), &[]);
+    }
+    // The others have waited as long as these by now, and go on waiting.
+    always("nobody is removed", Duration::from_secs(2), || listed(&agents[2..]) == [5, 5, 5]);
+    lan.heal();
     assert_whole(&mut agents);
 }
 

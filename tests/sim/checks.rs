@@ -187,13 +187,12 @@ pub fn who_left_stays_out(history: &History) -> Verdict {
     let mut own: BTreeMap<&NodeName, Epoch> = BTreeMap::new();
     // Tombstones by observer and node.
     let mut buried: BTreeMap<(Pid, &NodeName), Epoch> = BTreeMap::new();
-    let mut asked: BTreeMap<RequestId, (&NodeName, &Action)> = BTreeMap::new();
+    let mut asked: BTreeMap<RequestId, (&NodeName, &Action, Duration)> = BTreeMap::new();
     // Nodes that left for good, and when somebody last wanted them back.
     let mut out: BTreeSet<&NodeName> = BTreeSet::new();
-    // Nodes that are members by their own word: with a slow disk a leave may be answered
-    // when its node has already been asked back.
-    let mut members: BTreeSet<&NodeName> = BTreeSet::new();
     let mut wanted: BTreeMap<&NodeName, Duration> = BTreeMap::new();
+    // Nodes whose last word of themselves is that they are members.
+    let mut members: BTreeSet<&NodeName> = BTreeSet::new();
     // Second processes: what an operator asks of the first is nothing to them.
     let mut rogues: BTreeSet<Pid> = BTreeSet::new();
     for (at, step, fact) in &history.facts {
@@ -206,7 +205,7 @@ pub fn who_left_stays_out(history: &History) -> Verdict {
             }
             Fact::Asked(pid, request, action) => {
                 let node = &names[pid];
-                asked.insert(*request, (node, action));
+                asked.insert(*request, (node, action, *at));
                 match action {
                     Action::Join { .. } | Action::SetDiscovery { enabled: true } => {
                         wanted.insert(node, *at);
@@ -218,10 +217,12 @@ pub fn who_left_stays_out(history: &History) -> Verdict {
                 }
             }
             Fact::Answered(_, request, Ok(())) => {
-                if let Some((node, Action::Leave)) = asked.get(request)
-                    && !members.contains(node)
-                {
-                    out.insert(node);
+                if let Some((node, Action::Leave, at)) = asked.get(request) {
+                    // A slow disk has both answered late: the leave, and the join after it.
+                    let back = wanted.get(node).is_some_and(|wanted| wanted > at);
+                    if !(back && members.contains(node)) {
+                        out.insert(node);
+                    }
                 }
             }
             Fact::Own { pid, standing: Standing::Member(_), epoch, .. } => {
@@ -310,7 +311,8 @@ pub fn clusters_never_mix(history: &History) -> Verdict {
 /// Undisturbed for so long, a live member in reach has answered every suspicion.
 const ANSWERED: Duration = Duration::from_secs(12);
 
-/// (5) No live, reachable member is removed, but by an operator or by itself.
+/// (5) No live, reachable member is removed, but by an operator or by itself, and
+/// whoever was down too long only by the side with most cores.
 pub fn nobody_reachable_is_removed(history: &History) -> Verdict {
     const NAME: &str = "invariant 5 (nobody reachable is removed)";
     let names = names(history);
@@ -320,16 +322,20 @@ pub fn nobody_reachable_is_removed(history: &History) -> Verdict {
             Fact::Asked(pid, _, Action::ForceLeave { node, .. }) => {
                 ordered.insert((&names[pid], node));
             }
-            Fact::Removed { pid, victim, standing, reachable } => {
+            Fact::Removed { pid, victim, standing, reachable, majority } => {
                 let by = &names[pid];
                 let wrong = match standing {
-                    Standing::Autocleaned => reachable.is_some_and(|time| time > ANSWERED),
+                    Standing::Autocleaned => {
+                        !majority || reachable.is_some_and(|time| time > ANSWERED)
+                    }
                     Standing::ForceLeft => !ordered.contains(&(by, victim)),
                     Standing::Left => by != victim,
                     Standing::Member(_) => false,
                 };
                 if wrong {
-                    let text = format!("{by}: {victim} {standing:?}, in reach for {reachable:?}");
+                    let text = format!(
+                        "{by}: {victim} {standing:?}, in reach for {reachable:?}, majority {majority}"
+                    );
                     return broken(NAME, *step, text);
                 }
             }

@@ -59,6 +59,8 @@ pub enum Fact {
         standing: Standing,
         /// For how long both ran undisturbed and could talk; `None`: the victim is dead.
         reachable: Option<Duration>,
+        /// Whether most of the cores that it knew were running for it.
+        majority: bool,
     },
     /// An operator asked it for something.
     Asked(Pid, RequestId, Action),

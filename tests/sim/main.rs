@@ -121,7 +121,8 @@ fn number(variable: &str) -> Option<u64> {
 }
 
 /// What must happen in any batch of two thousand, beside every fault of the plan.
-const CONSEQUENCES: [&str; 16] = [
+const CONSEQUENCES: [&str; 17] = [
+    "came back beside its old links",
     "unsynced state lost",
     "segment lost",
     "segment held by a cut",

@@ -127,8 +127,8 @@ pub struct Dial {
     peer: NodeName,
     since: Duration,
     to: Option<Pid>,
-    /// The peer's system answered.
-    connected: bool,
+    /// The peer's system answered, and how late.
+    connected: Option<Duration>,
 }
 
 impl World {
@@ -162,7 +162,7 @@ impl World {
             peer: peer.clone(),
             since: self.now,
             to: None,
-            connected: false,
+            connected: None,
         });
         self.processes[from].dials.insert(peer, (dial, self.now));
         let delay = self.latency();
@@ -206,14 +206,15 @@ impl World {
         let Some(to) = self.nodes[node].pid else {
             let back = self.latency();
             self.count("dial refused");
-            self.dials[dial].connected = true;
+            self.dials[dial].connected = Some(self.now - self.dials[dial].since);
             let failure = DialFailure::Refused;
             if back.is_zero() {
                 return self.fail(dial, failure);
             }
             return self.fail(dial, failure);
         };
-        self.dials[dial].connected = true;
+        let there = self.now - self.dials[dial].since;
+        self.dials[dial].connected.get_or_insert(there * 2);
         if self.processes[to].frozen {
             self.count("dial to a frozen process");
             return self.after(Duration::from_millis(200), Event::Knock(dial));
@@ -285,13 +286,27 @@ impl World {
         if end == 0 {
             self.processes[pid].dials.remove(&peer);
         }
-        self.tell(pid, Input::LinkUp(key, peer.clone(), end == 0));
+        let rtt = self.dials[self.conns[conn].dial].connected.filter(|_| end == 0);
+        self.tell(pid, Input::LinkUp(key, peer.clone(), rtt));
         if end == 1
+            && self.processes[pid].name < peer
             && let Some((dial, _)) = self.processes[pid].dials.get(&peer).copied()
         {
             self.count("dial gave way to a link");
             self.fail(dial, DialFailure::Yield);
         }
+    }
+
+    /// Whether somebody still holds a link to a process of this node that has ended.
+    pub fn has_old_links(&self, node: usize) -> bool {
+        let ended = |end: &End| {
+            let process = &self.processes[end.pid];
+            process.node == node && !process.alive
+        };
+        self.conns
+            .iter()
+            .filter(|conn| !conn.dead)
+            .any(|conn| (0..2).any(|end| ended(&conn.ends[end]) && conn.ends[1 - end].open))
     }
 
     pub fn dial_timeout(&mut self, dial: usize) {
@@ -300,7 +315,7 @@ impl World {
         }
         let Dial { since, connected, .. } = self.dials[dial];
         let left = (since + HANDSHAKE).saturating_sub(self.now);
-        if connected && !left.is_zero() {
+        if connected.is_some() && !left.is_zero() {
             return self.after(left, Event::DialTimeout(dial));
         }
         self.fail(dial, DialFailure::Unreachable("no answer in time".to_owned()));

@@ -204,7 +204,9 @@ impl Plan {
             clusters,
             nodes,
             latency: Duration::from_micros(
-                *[50, 200, 1_000, 10_000, 40_000].get(rng.random_range(0..5usize)).unwrap_or(&50),
+                *[50, 200, 1_000, 10_000, 40_000, 300_000]
+                    .get(rng.random_range(0..6usize))
+                    .unwrap_or(&50),
             ),
             jitter: Duration::from_micros(rng.random_range(1..20_000)),
             queue: *[8, 64, 1024].get(rng.random_range(0..3usize)).unwrap_or(&64),

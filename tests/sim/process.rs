@@ -16,7 +16,7 @@ use crate::world::{Event, World};
 /// What a process may be told.
 #[derive(Clone, Debug)]
 pub enum Input {
-    LinkUp(LinkKey, NodeName, bool),
+    LinkUp(LinkKey, NodeName, Option<Duration>),
     LinkDown(LinkKey),
     Frame(LinkKey, Vec<u8>),
     DialFailed(NodeName, DialFailure),
@@ -115,6 +115,10 @@ impl World {
         let rate = 1.0 + if skew > 0.0 { self.rng.random_range(-skew..skew) } else { 0.0 };
         let discovery = settings.automatic && !disk.left && !disk.discovery_off;
         let machine = Membership::new(settings, disk, base, self.rng.random());
+        if !rogue && self.has_old_links(node) {
+            // As one that comes back with another address: its peers know nothing yet.
+            self.count("came back beside its old links");
+        }
         let amnesia = wiped || self.nodes[node].amnesia;
         self.begin(node, machine, Life { base, rate, rogue, discovery, amnesia });
     }
@@ -332,7 +336,9 @@ impl World {
         }
         let machine = &mut process.machine;
         match input {
-            Input::LinkUp(key, peer, dialed) => machine.handle_link_up(now, key, &peer, dialed),
+            Input::LinkUp(key, peer, rtt) => {
+                machine.handle_link_up(now, key, &peer, rtt.is_some(), rtt);
+            }
             Input::LinkDown(key) => machine.handle_link_down(now, key),
             Input::Frame(key, frame) => machine.handle_frame(now, key, &frame),
             Input::DialFailed(node, failure) => machine.handle_dial_failed(now, &node, &failure),

@@ -15,7 +15,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
-use muster::node::NodeName;
+use muster::node::{NodeName, Role};
 use muster::protocol::membership::{Action, Durable, Effect, LinkKey, Record, RequestId, Standing};
 use rand::rngs::SmallRng;
 use rand::{RngExt, SeedableRng};
@@ -342,6 +342,7 @@ impl World {
             let (id, standing, epoch) = own;
             facts.push(Fact::Own { pid, id, standing, epoch });
         }
+        let majority = majority(process.held.values());
         let mut gone: BTreeSet<NodeName> = process.held.keys().cloned().collect();
         let mut buried = Vec::new();
         for entry in machine.table().entries() {
@@ -363,7 +364,7 @@ impl World {
         }
         for (victim, standing) in buried {
             let reachable = self.reachable_for(pid, &victim, now);
-            facts.push(Fact::Removed { pid, victim, standing, reachable });
+            facts.push(Fact::Removed { pid, victim, standing, reachable, majority });
         }
         for fact in facts {
             self.fact(fact);
@@ -449,6 +450,15 @@ impl World {
         self.fact(Fact::Asked(pid, request, action.clone()));
         self.tell(pid, Input::Request(request, action));
     }
+}
+
+/// Whether more than half of the cores run, by these records.
+fn majority<'a>(records: impl Iterator<Item = &'a Record>) -> bool {
+    let cores: Vec<bool> = records
+        .filter(|record| record.is_member() && record.role == Role::Core)
+        .map(Record::is_running)
+        .collect();
+    cores.iter().filter(|running| **running).count() * 2 > cores.len()
 }
 
 /// The name of a node; the order of names is not that of numbers.

@@ -1,3 +1,5 @@
+use tokio::time::timeout;
+
 use super::*;
 
 fn node(name: &str) -> NodeName {
@@ -23,13 +25,13 @@ async fn simultaneous_connects_go_to_the_greater_name() {
 
 #[tokio::test]
 async fn a_link_from_the_peer_ends_the_dial_to_it() {
-    let (own, peer) = (node("b@h.io"), node("a@h.io"));
+    let (own, peer) = (node("a@h.io"), node("b@h.io"));
     let mut registry = Registry::default();
     let give_up = registry.begin_dial(&peer, Instant::now()).unwrap();
-    let (first, _) = registry.link_up(&peer, false);
+    let (first, _) = registry.link_up(&own, &peer, false);
     give_up.notified().await;
     assert_eq!(registry.decide(&own, &peer, Instant::now()), Decision::Alive);
-    let (second, _) = registry.link_up(&peer, true);
+    let (second, _) = registry.link_up(&own, &peer, true);
     assert!(registry.begin_dial(&peer, Instant::now()).is_some());
     assert_ne!(first, second);
     registry.forget(first).unwrap();
@@ -39,14 +41,24 @@ async fn a_link_from_the_peer_ends_the_dial_to_it() {
     assert!(!registry.is_up(&peer) && registry.queue(second).is_none());
 }
 
+#[tokio::test]
+async fn of_two_that_dial_each_other_one_goes_on() {
+    let (a, b) = (node("a@h.io"), node("b@h.io"));
+    let mut registry = Registry::default();
+    let give_up = registry.begin_dial(&a, Instant::now()).unwrap();
+    registry.link_up(&b, &a, false);
+    let notified = timeout(Duration::from_millis(1), give_up.notified());
+    assert!(notified.await.is_err());
+}
+
 #[test]
 fn failures_are_news_once() {
-    let peer = node("a@h.io");
+    let (own, peer) = (node("b@h.io"), node("a@h.io"));
     let mut registry = Registry::default();
     assert!(registry.is_news(&peer, "cookie"));
     assert!(!registry.is_news(&peer, "cookie"));
     assert!(registry.is_news(&peer, "version"));
-    registry.link_up(&peer, true);
+    registry.link_up(&own, &peer, true);
     assert!(registry.is_news(&peer, "version"));
     for number in 0..2 * MAX_FAILURES {
         registry.is_news(&node(&format!("n{number}@h.io")), "cookie");

@@ -17,8 +17,16 @@ const MAX_DIALS: usize = 64;
 struct Verdict(ByeCode, String);
 
 impl Membership {
-    /// The driver opened a link: both ends are authenticated.
-    pub fn handle_link_up(&mut self, now: Duration, key: LinkKey, peer: &NodeName, dialed: bool) {
+    /// The driver opened a link: both ends are authenticated. `rtt`: how long the peer's
+    /// system took to answer a dial.
+    pub fn handle_link_up(
+        &mut self,
+        now: Duration,
+        key: LinkKey,
+        peer: &NodeName,
+        dialed: bool,
+        rtt: Option<Duration>,
+    ) {
         self.notice_lag(now);
         let state = self.links.peer(peer);
         let intent = state.intent;
@@ -26,7 +34,7 @@ impl Membership {
             state.dialing = false;
             self.links.dialing -= 1;
         }
-        let link = Link {
+        let mut link = Link {
             peer: peer.clone(),
             dialed,
             phase: Phase::Silent,
@@ -38,6 +46,9 @@ impl Membership {
             peer_wants: true,
             view: None,
         };
+        if let Some(rtt) = rtt {
+            link.sample_rtt(rtt);
+        }
         self.links.links.insert(key, link);
         let hello = self.hello(peer, intent);
         self.send(key, &Message::Hello(Box::new(hello)));
@@ -332,7 +343,9 @@ impl Membership {
         link.phase = Phase::Active;
         link.boot = Some(hello.me.boot);
         link.view = Some(hello.view);
-        if link.dialed {
+        if !link.dialed {
+            // A hello follows our last word of the handshake; to the end that dialled
+            // it comes together with that word.
             link.sample_rtt(now.saturating_sub(link.up_at));
         }
         let (mine, theirs) = (link.intent, hello.intent);
@@ -370,7 +383,8 @@ impl Membership {
 
     /// Asks the holder of a contested name for a sign of life.
     fn challenge(&mut self, now: Duration, holder: LinkKey, newcomer: LinkKey) {
-        let deadline = now + self.settings.timing.challenge_timeout;
+        let patience = self.patience(holder).unwrap_or_default();
+        let deadline = now + self.settings.timing.challenge_timeout.max(patience);
         let seq = self.detector.challenge(holder, newcomer, deadline);
         let ping = self.ping(seq, holder);
         self.send(holder, &ping);

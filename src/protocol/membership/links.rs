@@ -46,8 +46,8 @@ pub(super) struct Link {
     pub heard: Duration,
     /// Known once a hello came.
     pub boot: Option<BootId>,
-    /// Smoothed round trip (RFC 6298).
-    pub rtt: Option<Duration>,
+    /// Known once a round trip was measured.
+    pub rtt: Option<RoundTrip>,
     /// The peer's last word on whether it wants this link.
     pub peer_wants: bool,
     /// The hash of the peer's view.
@@ -61,9 +61,42 @@ impl Link {
 
     pub(super) fn sample_rtt(&mut self, sample: Duration) {
         self.rtt = Some(match self.rtt {
-            Some(smooth) => (smooth * 7 + sample) / 8,
-            None => sample,
+            Some(rtt) => rtt.with(sample),
+            None => RoundTrip::first(sample),
         });
+    }
+}
+
+/// A longer round trip is a process that did not run, not a long way: it must not teach
+/// us patience with the next one that stops.
+const LONGEST_TRIP: Duration = Duration::from_secs(1);
+
+/// Round trips as RFC 6298 keeps them.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct RoundTrip {
+    smooth: Duration,
+    spread: Duration,
+}
+
+impl RoundTrip {
+    fn first(sample: Duration) -> Self {
+        let sample = sample.min(LONGEST_TRIP);
+        Self { smooth: sample, spread: sample / 2 }
+    }
+
+    fn with(self, sample: Duration) -> Self {
+        let sample = sample.min(LONGEST_TRIP);
+        let off = self.smooth.abs_diff(sample);
+        Self { smooth: (self.smooth * 7 + sample) / 8, spread: (self.spread * 3 + off) / 4 }
+    }
+
+    pub(super) fn smooth(&self) -> Duration {
+        self.smooth
+    }
+
+    /// An answer that is not there by then is missing.
+    pub(super) fn patience(&self) -> Duration {
+        self.smooth + self.spread * 4
     }
 }
 
@@ -145,6 +178,15 @@ impl Links {
         self.peers
             .get(node)
             .is_some_and(|peer| peer.due.is_some() || peer.dialing || peer.link.is_some())
+    }
+
+    /// The median of what is to be waited for an answer over the links.
+    pub(super) fn typical_patience(&self) -> Duration {
+        let links = self.links.values().filter(|link| link.is_active());
+        let mut times: Vec<Duration> =
+            links.filter_map(|link| link.rtt.map(|rtt| rtt.patience())).collect();
+        times.sort_unstable();
+        times.get(times.len() / 2).copied().unwrap_or_default()
     }
 
     /// The next planned dial.

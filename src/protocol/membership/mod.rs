@@ -419,7 +419,7 @@ impl Membership {
     /// The open link to a member, and its smoothed round trip.
     #[must_use]
     pub fn link(&self, node: &NodeName) -> Option<(LinkKey, Option<Duration>)> {
-        self.links.active(node).map(|(key, link)| (key, link.rtt))
+        self.links.active(node).map(|(key, link)| (key, link.rtt.map(|rtt| rtt.smooth())))
     }
 
     /// Whether this node wants a link to that one.

@@ -239,8 +239,8 @@ impl Membership {
             answered: false,
             alive: false,
         };
-        if let Some((key, link)) = self.links.active(target) {
-            probe.deadline = now + self.ack_timeout(link.rtt);
+        if let Some((key, _)) = self.links.active(target) {
+            probe.deadline = now + self.ack_timeout(self.patience(key).unwrap_or_default());
             self.send_ping(now, seq, key);
         }
         self.detector.probes.insert(seq, probe);
@@ -253,9 +253,21 @@ impl Membership {
         self.send(key, &ping);
     }
 
-    fn ack_timeout(&self, rtt: Option<Duration>) -> Duration {
-        let least = self.settings.timing.ack_timeout;
-        self.detector.scaled(rtt.map_or(least, |rtt| least.max(rtt * 3)))
+    fn ack_timeout(&self, patience: Duration) -> Duration {
+        self.detector.scaled(self.settings.timing.ack_timeout.max(patience))
+    }
+
+    /// How long an answer over a link may take by what was measured.
+    pub(super) fn patience(&self, key: LinkKey) -> Option<Duration> {
+        Some(self.links.links.get(&key)?.rtt?.patience())
+    }
+
+    /// How long the helpers' answer may take: to the farthest of them, and from there to
+    /// the target, which is as far from them as from us for all we know.
+    fn help_timeout(&self, helpers: &[LinkKey], target: Option<LinkKey>) -> Duration {
+        let near = helpers.iter().filter_map(|key| self.patience(*key)).max().unwrap_or_default();
+        let far = target.and_then(|key| self.patience(key)).unwrap_or(near);
+        self.ack_timeout(near + far)
     }
 
     /// Everything whose time is over.
@@ -281,13 +293,13 @@ impl Membership {
 
     fn probe_due(&mut self, now: Duration, seq: u64) {
         let Some(mut probe) = self.detector.probes.remove(&seq) else { return };
-        let link = self.links.active(&probe.target).map(|(key, link)| (key, link.heard, link.rtt));
-        let heard = link.is_some_and(|(_, heard, _)| heard > probe.started);
+        let link = self.links.active(&probe.target).map(|(key, link)| (key, link.heard));
+        let heard = link.is_some_and(|(_, heard)| heard > probe.started);
         let running = self.table.member(&probe.target).is_some_and(Record::is_running);
         if heard || probe.alive || !running {
             if heard {
                 self.detector.well();
-            } else if let Some((key, heard, _)) = link
+            } else if let Some((key, heard)) = link
                 && now.saturating_sub(heard) > BROKEN_LINK
             {
                 self.bye(key, ByeCode::Duplicate, "the link is silent, its node is not".into());
@@ -296,13 +308,13 @@ impl Membership {
         }
         if probe.stage == Stage::Direct {
             probe.stage = Stage::Indirect;
-            probe.deadline = now + self.ack_timeout(link.and_then(|(_, _, rtt)| rtt));
             let helpers = self.helpers(&probe.target, HELPERS);
+            probe.deadline = now + self.help_timeout(&helpers, link.map(|(key, _)| key));
             probe.answered = helpers.is_empty();
             for helper in helpers {
                 self.send(helper, &Message::PingReq { seq, target: probe.target.clone() });
             }
-            if let Some((key, ..)) = link {
+            if let Some((key, _)) = link {
                 let again = self.detector.seq();
                 self.send_ping(now, again, key);
             }
@@ -333,7 +345,7 @@ impl Membership {
         let node = record.node.clone();
         let suspicion = Suspicion {
             started: now,
-            deadline: now + self.suspicion_time(1),
+            deadline: now + self.suspicion_time(&node, 1),
             accusers: BTreeSet::from([record.by.clone()]),
         };
         self.detector.suspicions.insert(node.clone(), suspicion);
@@ -356,7 +368,7 @@ impl Membership {
             return;
         }
         let (started, accusers) = (suspicion.started, suspicion.accusers.len());
-        let deadline = started + self.suspicion_time(accusers);
+        let deadline = started + self.suspicion_time(&record.node, accusers);
         if let Some(suspicion) = self.detector.suspicions.get_mut(&record.node) {
             suspicion.deadline = suspicion.deadline.min(deadline);
         }
@@ -365,8 +377,10 @@ impl Membership {
     }
 
     /// Lifeguard's logarithmic decay from the longest to the shortest time as accusers
-    /// agree; in large clusters both are longer, since objections travel farther.
-    fn suspicion_time(&self, accusers: usize) -> Duration {
+    /// agree; in large clusters both are longer, since objections travel farther, and
+    /// never are they too short for the accusation's way there and the objection's back,
+    /// straight or by way of others.
+    fn suspicion_time(&self, node: &NodeName, accusers: usize) -> Duration {
         let timing = &self.settings.timing;
         let members = self.table.running_count();
         let reach = 1.0 + (members as f64 / 64.0).max(1.0).log2() / 4.0;
@@ -378,7 +392,9 @@ impl Membership {
             (((accusers - 1) as f64 + 1.0).ln() / (needed as f64 + 1.0).ln()).min(1.0)
         };
         let time = max.saturating_sub((max - min).mul_f64(share)).max(min);
-        self.detector.scaled(time.mul_f64(reach))
+        let link = self.links.active(node).and_then(|(key, _)| self.patience(key));
+        let patience = self.links.typical_patience().max(link.unwrap_or_default());
+        self.detector.scaled(time.mul_f64(reach)).max(patience * 2)
     }
 
     /// An answer to a ping of ours.
@@ -404,13 +420,10 @@ impl Membership {
 
     /// Somebody asks us to probe a member for it.
     pub(super) fn help(&mut self, now: Duration, asker: LinkKey, seq: u64, target: &NodeName) {
-        let favour = Favour {
-            asker,
-            seq,
-            target: target.clone(),
-            deadline: now + self.settings.timing.helper_timeout,
-        };
         let link = self.links.active(target).map(|(key, _)| key);
+        let patience = link.and_then(|key| self.patience(key)).unwrap_or_default();
+        let deadline = now + self.settings.timing.helper_timeout.max(patience);
+        let favour = Favour { asker, seq, target: target.clone(), deadline };
         match link {
             Some(key) if self.detector.favours.len() < MAX_FAVOURS => {
                 let own = self.detector.seq();

@@ -159,8 +159,11 @@ impl Net {
                 let (here, there) = (LinkKey(self.next), LinkKey(self.next + 1));
                 self.links.insert((node.clone(), here), (peer.clone(), there));
                 self.links.insert((peer.clone(), there), (node.clone(), here));
-                self.nodes.get_mut(node).unwrap().handle_link_up(self.now, here, &peer, true);
-                self.nodes.get_mut(&peer).unwrap().handle_link_up(self.now, there, node, false);
+                self.nodes.get_mut(node).unwrap().handle_link_up(self.now, here, &peer, true, None);
+                self.nodes
+                    .get_mut(&peer)
+                    .unwrap()
+                    .handle_link_up(self.now, there, node, false, None);
             }
             Effect::Dial(peer) => {
                 let machine = self.nodes.get_mut(node).unwrap();
@@ -350,7 +353,7 @@ fn who_left_admits_nobody_that_waited_for_a_name() {
         }))
     };
     let machine = net.nodes.get_mut(&name(1)).unwrap();
-    machine.handle_link_up(net.now, newcomer, &name(2), false);
+    machine.handle_link_up(net.now, newcomer, &name(2), false, None);
     machine.handle_frame(net.now, newcomer, &hello.encode());
     // The holder of the name is being asked when this node leaves.
     machine.handle_request(net.now, RequestId(1), Action::Leave);

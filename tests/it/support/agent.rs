@@ -12,7 +12,7 @@ use muster::cli::dev::ports::PortLease;
 use rustix::process::{Pid, Signal};
 use serde_json::Value;
 
-use super::http::{self, Answer};
+use super::http::{self, Answer, Events};
 use super::wait::{LONG, eventually, try_eventually};
 
 /// Long enough to be no shipped one, so that agents don't complain.
@@ -314,6 +314,15 @@ impl Agent {
         match &self.spec.socket {
             Some(socket) => http::request_unix(socket, method, path, body),
             None => http::request(self.api(), method, path, &[], body),
+        }
+    }
+
+    /// Its news, from the oldest it keeps.
+    pub fn events(&self) -> io::Result<Events> {
+        const PATH: &str = "/api/v1/events";
+        match &self.spec.socket {
+            Some(socket) => Events::open_unix(socket, PATH, Some(0)),
+            None => Events::open(self.api(), PATH, Some(0)),
         }
     }
 

@@ -87,8 +87,7 @@ fn exchange(
 }
 
 /// A stream of server-sent events. Reading one blocks for [`TIMEOUT`] at most.
-#[derive(Debug)]
-pub struct Events(BufReader<TcpStream>);
+pub struct Events(BufReader<Box<dyn Read + Send>>);
 
 /// One server-sent event.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -101,11 +100,28 @@ pub struct SseEvent {
 impl Events {
     /// Subscribes; `last_event_id` resumes after that event.
     pub fn open(address: SocketAddr, path: &str, last_event_id: Option<u64>) -> io::Result<Self> {
-        let mut stream = TcpStream::connect_timeout(&address, TIMEOUT)?;
+        let stream = TcpStream::connect_timeout(&address, TIMEOUT)?;
         stream.set_read_timeout(Some(TIMEOUT))?;
+        Self::subscribe(stream, &address.to_string(), path, last_event_id)
+    }
+
+    /// [`Events::open`] over a Unix socket.
+    pub fn open_unix(socket: &Path, path: &str, last_event_id: Option<u64>) -> io::Result<Self> {
+        let stream = UnixStream::connect(socket)?;
+        stream.set_read_timeout(Some(TIMEOUT))?;
+        Self::subscribe(stream, "localhost", path, last_event_id)
+    }
+
+    fn subscribe(
+        mut stream: impl Read + Write + Send + 'static,
+        host: &str,
+        path: &str,
+        last_event_id: Option<u64>,
+    ) -> io::Result<Self> {
         let resume = last_event_id.map(|id| format!("Last-Event-ID: {id}\r\n")).unwrap_or_default();
-        let request = format!("GET {path} HTTP/1.1\r\nHost: {address}\r\n{resume}\r\n");
+        let request = format!("GET {path} HTTP/1.1\r\nHost: {host}\r\n{resume}\r\n");
         stream.write_all(request.as_bytes())?;
+        let stream: Box<dyn Read + Send> = Box::new(stream);
         let mut reader = BufReader::new(stream);
         let (status, _) = read_head(&mut reader)?;
         if status != 200 {

@@ -19,5 +19,7 @@ pub mod mesh;
 pub mod netns;
 pub mod pki;
 pub mod programs;
+pub mod slow_wire;
 pub mod soak;
 pub mod wait;
+pub mod watch;

@@ -6,6 +6,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU32, Ordering};
 
 use super::agent::{Agent, Ground, Spec};
+use super::slow_wire::{Lateness, MTU, SlowSwitch, mac};
 
 /// True when namespaces can't be made here, which is said; in CI it is a failure.
 pub fn skip_without_namespaces() -> bool {
@@ -33,6 +34,7 @@ pub struct Lan {
     prefix: String,
     hosts: u16,
     ground: Arc<Ground>,
+    slow: Option<SlowSwitch>,
 }
 
 static COUNT: AtomicU32 = AtomicU32::new(0);
@@ -40,18 +42,39 @@ static COUNT: AtomicU32 = AtomicU32::new(0);
 impl Lan {
     #[track_caller]
     pub fn new(hosts: u16) -> Self {
-        let count = COUNT.fetch_add(1, Ordering::Relaxed);
-        let prefix = format!("mu{}-{count}", std::process::id());
-        let lan = Self { prefix, hosts, ground: Ground::new(hosts) };
+        let lan = Self::unplugged(hosts);
         let switch = lan.host(0);
-        run("ip", &format!("netns add {switch}"));
         run("ip", &format!("-n {switch} link add br0 type bridge"));
         run("ip", &format!("-n {switch} link set br0 up"));
         for k in 1..=hosts {
+            run("ip", &format!("-n {switch} link set p{k} master br0"));
+        }
+        lan
+    }
+
+    /// Every frame arrives late.
+    #[track_caller]
+    pub fn slow(hosts: u16, lateness: Lateness) -> Self {
+        let mut lan = Self::unplugged(hosts);
+        let names: Vec<_> = (1..=hosts).map(|k| lan.host(k)).collect();
+        lan.slow = Some(SlowSwitch::start(&lan.host(0), &names, lateness));
+        lan
+    }
+
+    /// Hosts whose wires end in the switch's namespace, and nothing there that switches.
+    #[track_caller]
+    fn unplugged(hosts: u16) -> Self {
+        let count = COUNT.fetch_add(1, Ordering::Relaxed);
+        let prefix = format!("mu{}-{count}", std::process::id());
+        let lan = Self { prefix, hosts, ground: Ground::new(hosts), slow: None };
+        let switch = lan.host(0);
+        run("ip", &format!("netns add {switch}"));
+        for k in 1..=hosts {
             let host = lan.host(k);
             run("ip", &format!("netns add {host}"));
-            run("ip", &format!("-n {switch} link add p{k} type veth peer name eth0 netns {host}"));
-            run("ip", &format!("-n {switch} link set p{k} master br0 up"));
+            let end = format!("name eth0 mtu {MTU} address {} netns {host}", mac(k));
+            run("ip", &format!("-n {switch} link add p{k} mtu {MTU} type veth peer {end}"));
+            run("ip", &format!("-n {switch} link set p{k} up"));
             run("ip", &format!("-n {host} link set lo up"));
             run("ip", &format!("-n {host} addr add {}/24 dev eth0", address(k)));
             run("ip", &format!("-n {host} link set eth0 up"));
@@ -90,6 +113,11 @@ impl Lan {
         agents
     }
 
+    /// The switch of a slow wire.
+    pub fn switch(&self) -> &SlowSwitch {
+        self.slow.as_ref().expect("the wire is a fast one")
+    }
+
     /// Host `to` hears nothing from host `from` any more.
     pub fn deafen(&self, to: u16, from: u16) {
         self.nft(to, &format!("add rule inet faults in ip saddr {} drop", address(from)));
@@ -121,6 +149,7 @@ impl Lan {
 
 impl Drop for Lan {
     fn drop(&mut self) {
+        self.slow = None;
         for k in 0..=self.hosts {
             // A namespace that was never made needs no removal.
             let _ = Command::new("ip").args(["netns", "del", &self.host(k)]).output();

@@ -11,6 +11,16 @@ pub fn rounds() -> u64 {
     asked("MUSTER_SOAK", 2)
 }
 
+/// For how long agents are killed again and again (`MUSTER_KILLING`, in seconds).
+pub fn killing() -> Duration {
+    Duration::from_secs(asked("MUSTER_KILLING", 2))
+}
+
+/// For how long every core is kept busy (`MUSTER_LOAD`, in seconds).
+pub fn load() -> Duration {
+    Duration::from_secs(asked("MUSTER_LOAD", 6))
+}
+
 /// How long a discovery backend is away (`MUSTER_OUTAGE`, in seconds).
 pub fn outage() -> Duration {
     Duration::from_secs(asked("MUSTER_OUTAGE", 4))

@@ -53,3 +53,15 @@ pub fn always(what: &str, during: Duration, mut holds: impl FnMut() -> bool) {
         std::thread::sleep(LOOK);
     }
 }
+
+/// Does something again and again for a while; returns how often.
+#[allow(clippy::disallowed_methods, reason = "tests of real processes live in real time")]
+pub fn repeatedly(during: Duration, mut action: impl FnMut(usize)) -> usize {
+    let start = Instant::now();
+    let mut rounds = 0;
+    while start.elapsed() < during {
+        action(rounds);
+        rounds += 1;
+    }
+    rounds
+}

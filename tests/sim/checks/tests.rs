@@ -176,6 +176,21 @@ fn a_leave_that_does_not_last_is_found() {
     assert!(who_left_stays_out(&left(vec![start(3, 2), own(3, 7, 2, UP)])).is_err());
     let invited = Fact::Asked(1, RequestId(2), Action::Invite { node: name(2) });
     assert!(who_left_stays_out(&left(vec![start(3, 2), invited, own(3, 7, 2, UP)])).is_ok());
+    // Seed 490: a leave that is answered when a later join has brought the node back.
+    let late = |rejoined: Option<Fact>| {
+        let mut history = pair(vec![Fact::Asked(2, RequestId(1), Action::Leave)]);
+        let second = Duration::from_secs(1);
+        let join = rejoined.map(|fact| (second, 0, fact));
+        history.facts.extend(join);
+        history.facts.push((second, 0, own(2, 7, 2, UP)));
+        history.facts.push((second * 50, 0, Fact::Answered(2, RequestId(1), Ok(()))));
+        history.facts.push((second * 90, 0, start(3, 2)));
+        history.facts.push((second * 90, 0, own(3, 7, 2, UP)));
+        history
+    };
+    let join = Action::Join { node: name(1), force: false };
+    assert!(who_left_stays_out(&late(Some(Fact::Asked(2, RequestId(2), join)))).is_ok());
+    assert!(who_left_stays_out(&late(None)).is_err(), "answered, and not done");
 }
 
 #[test]
@@ -194,18 +209,22 @@ fn clusters_that_mix_are_found() {
 
 #[test]
 fn the_removal_of_a_reachable_member_is_found() {
-    let removed = |standing, reachable: Option<u64>| {
+    let removed_by = |majority, standing, reachable: Option<u64>| {
         pair(vec![Fact::Removed {
             pid: 1,
             victim: name(2),
             standing,
             reachable: reachable.map(Duration::from_secs),
+            majority,
         }])
     };
+    let removed = |standing, reachable| removed_by(true, standing, reachable);
     let verdict = |standing, reachable| nobody_reachable_is_removed(&removed(standing, reachable));
     assert!(verdict(Standing::Autocleaned, None).is_ok());
     assert!(verdict(Standing::Autocleaned, Some(1)).is_ok());
     assert!(verdict(Standing::Autocleaned, Some(60)).is_err());
+    let minority = removed_by(false, Standing::Autocleaned, None);
+    assert!(nobody_reachable_is_removed(&minority).is_err(), "no majority");
     assert!(verdict(Standing::Left, None).is_err(), "only it itself can leave");
     assert!(verdict(Standing::ForceLeft, None).is_err(), "no operator asked");
     let mut ordered = removed(Standing::ForceLeft, Some(60));
