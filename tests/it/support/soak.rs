@@ -6,22 +6,22 @@ fn asked(name: &str, otherwise: u64) -> u64 {
     std::env::var(name).map_or(otherwise, |number| number.parse().unwrap())
 }
 
-/// How often agents are started at once (`MUSTER_SOAK`).
+/// How often agents are started at once (`SOAK_ROUNDS`).
 pub fn rounds() -> u64 {
-    asked("MUSTER_SOAK", 2)
+    asked("SOAK_ROUNDS", 2)
 }
 
-/// For how long agents are killed again and again (`MUSTER_KILLING`, in seconds).
+/// For how long agents are killed again and again (`SOAK_KILLING`, in seconds).
 pub fn killing() -> Duration {
-    Duration::from_secs(asked("MUSTER_KILLING", 2))
+    Duration::from_secs(asked("SOAK_KILLING", 2))
 }
 
-/// For how long every core is kept busy (`MUSTER_LOAD`, in seconds).
+/// For how long every core is kept busy (`SOAK_LOAD`, in seconds).
 pub fn load() -> Duration {
-    Duration::from_secs(asked("MUSTER_LOAD", 6))
+    Duration::from_secs(asked("SOAK_LOAD", 6))
 }
 
-/// How long a discovery backend is away (`MUSTER_OUTAGE`, in seconds).
+/// How long a discovery backend is away (`SOAK_OUTAGE`, in seconds).
 pub fn outage() -> Duration {
-    Duration::from_secs(asked("MUSTER_OUTAGE", 4))
+    Duration::from_secs(asked("SOAK_OUTAGE", 4))
 }
