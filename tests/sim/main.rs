@@ -7,7 +7,7 @@
 //!
 //! | variable | effect |
 //! | --- | --- |
-//! | `SIM_SEED` | one history, with its trace written to standard output if `SIM_TRACE` is set |
+//! | `SIM_SEED` | one history, with its trace written to standard output if `SIM_TRACE` is set (`all`: with the probes) |
 //! | `SIM_SEEDS` | how many histories, instead of 2,000 |
 //! | `SIM_FROM` | the first seed, instead of 0 |
 //! | `SIM_FAILURES` | stop after so many failures, instead of 10 |
@@ -184,11 +184,17 @@ fn histories() {
 
 /// Seeds that found a bug, with what it was. What a seed decides changes with every new
 /// draw of randomness in the core, so each bug has a test of its own beside the core, too.
-const REGRESSIONS: [(u64, &str); 4] = [
+const REGRESSIONS: [(u64, &str); 10] = [
     (2161, "a leave answered late, by a slow disk, after an invitation back"),
     (3465, "a leave answered late, by a slow disk, after discovery was enabled"),
     (3562, "removed while a newcomer waited for a name, and linked to it afterwards"),
     (6574, "who had left and a member, each told to join the other: neither moved"),
+    (2375, "accused of the silence of a link that was closed since nobody needed it"),
+    (9217, "a pause counted again by all that had piled up: a probe waited for a minute"),
+    (16530, "a name given up to a process whose end nobody was left to tell"),
+    (26194, "invited elsewhere while another joined: a member of the old cluster in the new"),
+    (30937, "the checker took what it had last seen of a member for what the member was"),
+    (33181, "cleaned away in reach, by a node that had only just become the one to clean"),
 ];
 
 #[test]

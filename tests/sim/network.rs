@@ -536,11 +536,12 @@ impl World {
         if matches!(input, Input::Timeout) {
             return;
         }
+        let probes = std::env::var_os("SIM_TRACE").is_some_and(|what| what == "all");
         let text = match input {
             Input::Frame(key, frame) => {
                 let message = Message::decode(frame);
                 match message {
-                    Ok(Message::Ping { .. } | Message::Ack { .. }) => return,
+                    Ok(Message::Ping { .. } | Message::Ack { .. }) if !probes => return,
                     Ok(message) => format!("frame {key:?} {message:?}"),
                     Err(error) => format!("frame {key:?} {error}"),
                 }

@@ -16,7 +16,9 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
 use muster::node::{NodeName, Role};
-use muster::protocol::membership::{Action, Durable, Effect, LinkKey, Record, RequestId, Standing};
+use muster::protocol::membership::{
+    Action, Durable, Effect, LinkKey, Record, RequestId, Standing, Table,
+};
 use rand::rngs::SmallRng;
 use rand::{RngExt, SeedableRng};
 
@@ -342,7 +344,7 @@ impl World {
             let (id, standing, epoch) = own;
             facts.push(Fact::Own { pid, id, standing, epoch });
         }
-        let majority = majority(process.held.values());
+        let majority = majority(process.held.values(), machine.table());
         let mut gone: BTreeSet<NodeName> = process.held.keys().cloned().collect();
         let mut buried = Vec::new();
         for entry in machine.table().entries() {
@@ -452,11 +454,12 @@ impl World {
     }
 }
 
-/// Whether more than half of the cores run, by these records.
-fn majority<'a>(records: impl Iterator<Item = &'a Record>) -> bool {
-    let cores: Vec<bool> = records
+/// Whether more than half of the cores ran before the table came to be as it is. What was
+/// held may be old, and what is there now may have changed since, in the same step.
+fn majority<'a>(held: impl Iterator<Item = &'a Record>, table: &Table) -> bool {
+    let cores: Vec<bool> = held
         .filter(|record| record.is_member() && record.role == Role::Core)
-        .map(Record::is_running)
+        .map(|held| held.is_running() || table.member(&held.node).is_some_and(Record::is_running))
         .collect();
     cores.iter().filter(|running| **running).count() * 2 > cores.len()
 }

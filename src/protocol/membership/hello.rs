@@ -29,6 +29,7 @@ impl Membership {
     ) {
         self.notice_lag(now);
         let state = self.links.peer(peer);
+        state.failed_at = None;
         let intent = state.intent;
         if dialed && state.dialing {
             state.dialing = false;
@@ -39,6 +40,7 @@ impl Membership {
             dialed,
             phase: Phase::Silent,
             intent,
+            said: self.id,
             up_at: now,
             heard: now,
             boot: None,
@@ -99,6 +101,9 @@ impl Membership {
         }
         let state = self.links.peer(node);
         state.tried = true;
+        if *failure != DialFailure::Yield {
+            state.failed_at = Some(now);
+        }
         let evidence = *failure == DialFailure::Refused && std::mem::take(&mut state.trust_refusal);
         if evidence && self.links.active(node).is_none() {
             self.declare_down(now, node, Reason::Refused);
@@ -213,6 +218,9 @@ impl Membership {
         if let Err(verdict) = self.judge(key, &hello) {
             return self.turn_away(now, key, verdict);
         }
+        if self.has_moved(key) {
+            return self.begin_anew(key);
+        }
         let older = self.links.active(&hello.me.node).map(|(older, link)| (older, link.boot));
         match older {
             Some((older, boot)) if boot == Some(hello.me.boot) => {
@@ -228,6 +236,18 @@ impl Membership {
             }
             None => self.accept(now, key, hello),
         }
+    }
+
+    /// Whether we moved to another cluster after we said hello over a link: the peer may
+    /// just be joining the one we were in.
+    fn has_moved(&self, key: LinkKey) -> bool {
+        let said = self.links.links.get(&key).map(|link| link.said);
+        !self.settings.automatic && said.is_some_and(|said| said != self.id)
+    }
+
+    /// Closes a link whose hellos no longer hold; whoever wants it dials again.
+    fn begin_anew(&mut self, key: LinkKey) {
+        self.bye(key, ByeCode::Duplicate, format!("{} has moved meanwhile", self.me.node));
     }
 
     /// A peer that left our cluster while we could not hear it is no member, whether it
@@ -413,6 +433,9 @@ impl Membership {
         if let Err(verdict) = self.judge(newcomer, &hello) {
             return self.turn_away(now, newcomer, verdict);
         }
+        if self.has_moved(newcomer) {
+            return self.begin_anew(newcomer);
+        }
         if let Some((older, _)) = self.links.active(&peer) {
             self.links.peer(&peer).link = None;
             self.bye(older, ByeCode::Duplicate, "replaced by a new process".to_owned());
@@ -471,8 +494,10 @@ impl Membership {
         if state.link == Some(key) {
             state.link = None;
         }
-        if code == Some(ByeCode::NameConflict) {
-            self.yield_name(text);
+        match code {
+            Some(ByeCode::NameConflict) => self.yield_name(now, text),
+            Some(ByeCode::AutohealOff) => self.table.seen(now, &peer),
+            _ => {}
         }
         self.reject(now, &peer, text);
         self.complain(&peer, Some(text.to_owned()));

@@ -220,7 +220,7 @@ impl Membership {
             );
             // The same words again are no further sign of life: it may be gone by then.
             self.rivals.insert(record.boot, record.incarnation);
-            self.yield_name(&text);
+            self.yield_name(now, &text);
             return self.step_aside(now, &text);
         }
         self.answer(now, record, Reason::Restarted);
@@ -228,7 +228,8 @@ impl Membership {
     }
 
     /// Gives way to the process that holds our name.
-    pub(super) fn yield_name(&mut self, text: &str) {
+    pub(super) fn yield_name(&mut self, now: Duration, text: &str) {
+        self.conflict_at = now;
         if self.conflict.as_deref() != Some(text) {
             self.conflict = Some(text.to_owned());
             self.note(Note::Conflict(Some(text.to_owned())));

@@ -14,6 +14,10 @@ use crate::node::NodeName;
 /// Requests that wait for another node, at once.
 const MAX_PENDING: usize = 16;
 
+/// A member is removed as down only when it could not be dialled within this: the one
+/// who cleans up may have become so just now. Above the longest time between two dials.
+const TRIED: Duration = Duration::from_secs(30);
+
 /// A request that waits for another node.
 #[derive(Clone, Debug)]
 pub(super) struct Pending {
@@ -261,6 +265,7 @@ impl Membership {
             );
         }
         self.close_idle(now);
+        self.end_conflict(now);
         self.seek_wanted(now);
         self.autoclean(now);
         self.consider_founding(now);
@@ -325,11 +330,27 @@ impl Membership {
             .entries()
             .filter(|entry| entry.record.is_member() && !entry.record.is_running())
             .filter(|entry| now.saturating_sub(entry.since) >= limit)
+            .filter(|entry| self.was_tried(now, &entry.record.node))
             .map(|entry| entry.record.clone())
             .collect();
         for record in expired {
             let tombstone = record.with(Standing::Autocleaned, Reason::Autocleaned, &self.me.node);
             self.bury(now, &tombstone);
+        }
+    }
+
+    /// Whether a member was dialled lately, and nobody answered.
+    fn was_tried(&self, now: Duration, node: &NodeName) -> bool {
+        let peer = self.links.peers.get(node);
+        peer.and_then(|peer| peer.failed_at).is_some_and(|at| now.saturating_sub(at) < TRIED)
+    }
+
+    /// A name is taken as long as somebody says so again: whoever refuses us is dialled
+    /// every ten seconds or so. Whoever refused us may be gone itself.
+    fn end_conflict(&mut self, now: Duration) {
+        let again = self.settings.timing.redial_refused * 3;
+        if now.saturating_sub(self.conflict_at) >= again && self.conflict.take().is_some() {
+            self.note(Note::Conflict(None));
         }
     }
 

@@ -4,7 +4,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
 use super::message::{Hello, Intent};
-use crate::node::{BootId, NodeName};
+use crate::node::{BootId, ClusterId, NodeName};
 
 /// A link as the driver numbers it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -42,6 +42,8 @@ pub(super) struct Link {
     pub dialed: bool,
     pub phase: Phase,
     pub intent: Intent,
+    /// The cluster that we said we were in.
+    pub said: Option<ClusterId>,
     pub up_at: Duration,
     pub heard: Duration,
     /// Known once a hello came.
@@ -115,6 +117,8 @@ pub(super) struct Peer {
     /// process life, until that evidence was used once.
     pub trust_refusal: bool,
     pub intent: Intent,
+    /// When a dial last failed, with no link since: nobody was there, or nobody heard.
+    pub failed_at: Option<Duration>,
     /// The text of the refusal or failure last logged, so that it is logged once.
     pub complaint: Option<String>,
 }
@@ -130,6 +134,7 @@ impl Default for Peer {
             failures: 0,
             trust_refusal: false,
             intent: Intent::Meet,
+            failed_at: None,
             complaint: None,
         }
     }

@@ -148,6 +148,8 @@ pub struct Membership {
     /// Other process lives that spoke under our name, and the incarnation we answered with.
     rivals: BTreeMap<BootId, Incarnation>,
     conflict: Option<String>,
+    /// When somebody last said so.
+    conflict_at: Duration,
     discovery_off: bool,
     discovered: BTreeSet<NodeName>,
     /// When discovery first answered.
@@ -168,6 +170,8 @@ struct Timers {
     housekeeping: Option<Duration>,
     /// What [`Membership::next_deadline`] last promised.
     wake: Option<Duration>,
+    /// Up to when lateness has been accounted for.
+    accounted: Duration,
 }
 
 /// How often links and members are looked over for what has no timer of its own.
@@ -203,6 +207,7 @@ impl Membership {
             pending: BTreeMap::new(),
             rivals: BTreeMap::new(),
             conflict: None,
+            conflict_at: Duration::ZERO,
             discovery_off: durable.discovery_off,
             discovered: BTreeSet::new(),
             answered_at: None,

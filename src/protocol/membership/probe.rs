@@ -158,10 +158,13 @@ impl Membership {
     /// so everybody gets that much more time.
     pub(super) fn notice_lag(&mut self, now: Duration) {
         let Some(wake) = self.timers.wake.take() else { return };
-        let late = now.saturating_sub(wake);
+        // Whatever piled up meanwhile comes before the timers that are late, and each of it
+        // finds them late again.
+        let late = now.saturating_sub(wake.max(self.timers.accounted));
         if late < self.settings.timing.lag {
             return;
         }
+        self.timers.accounted = now;
         let points = (late.as_secs_f64() / self.settings.timing.lag.as_secs_f64()) as u32;
         for _ in 0..points.min(MAX_ILLNESS) {
             self.detector.ill();
@@ -296,7 +299,9 @@ impl Membership {
         let link = self.links.active(&probe.target).map(|(key, link)| (key, link.heard));
         let heard = link.is_some_and(|(_, heard)| heard > probe.started);
         let running = self.table.member(&probe.target).is_some_and(Record::is_running);
-        if heard || probe.alive || !running {
+        // A link that neither side needed may have been closed over the probe: those who
+        // have links to the member watch over it, and we could only accuse it of that.
+        if heard || probe.alive || !running || !self.is_probed(&probe.target) {
             if heard {
                 self.detector.well();
             } else if let Some((key, heard)) = link

@@ -417,3 +417,93 @@ fn the_members_that_stopped_are_known_by_name() {
     assert_eq!(table.stopped().collect::<Vec<_>>(), [&name(3)]);
     assert_eq!((table.member_count(), table.running_count()), (4, 3));
 }
+
+/// Simulator, seed 9217: what came first after the pause counted it once more each, and
+/// the probe under way was waited for more than a minute.
+#[test]
+fn a_pause_is_counted_once_however_much_piled_up() {
+    let mut net = Net::cluster(3);
+    net.run(Duration::from_secs(2));
+    let machine = net.nodes.get_mut(&name(1)).unwrap();
+    let mut now = net.now + Duration::from_secs(10);
+    let frame = Message::View { view: 1, id: machine.id() }.encode();
+    let (key, _) = machine.link(&name(2)).unwrap();
+    machine.next_deadline();
+    for _ in 0..5 {
+        machine.handle_frame(now, key, &frame);
+        machine.next_deadline();
+    }
+    let mut pauses = 0;
+    while let Some(effect) = machine.poll_effect() {
+        pauses += usize::from(matches!(effect, Effect::Note(Note::Slow(_))));
+    }
+    assert_eq!(pauses, 1);
+    // Nothing is waited for much longer than the pause.
+    while now < net.now + Duration::from_secs(40) {
+        machine.handle_timeout(now);
+        now = now.max(machine.next_deadline().unwrap());
+    }
+    assert!(!machine.table().member(&name(2)).unwrap().is_running(), "its silence was seen");
+}
+
+impl Net {
+    /// A link from a node that the test plays, with its hello; its record is of `boot`.
+    fn greet(
+        &mut self,
+        to: u64,
+        from: u64,
+        boot: u64,
+        hello: impl FnOnce(Hello) -> Hello,
+    ) -> LinkKey {
+        self.next += 1;
+        let key = LinkKey(self.next);
+        let played = Settings { boot: BootId(boot), ..settings(from, false) };
+        let played = Membership::new(played, Durable::default(), self.now, boot);
+        let hello = Message::Hello(Box::new(hello(played.hello(&name(to), Intent::Meet))));
+        let machine = self.nodes.get_mut(&name(to)).unwrap();
+        machine.handle_link_up(self.now, key, &name(from), false, None);
+        machine.handle_frame(self.now, key, &hello.encode());
+        key
+    }
+}
+
+/// Simulator, seed 26194: who joins us has been told the cluster we were in.
+#[test]
+fn who_joins_while_we_are_invited_elsewhere_begins_anew() {
+    let mut net = Net::new();
+    net.start(settings(1, false), Durable::default());
+    let old = net.nodes[&name(1)].id();
+    // The joiner's link is up and has our hello; its own is still on the way.
+    let joiner = LinkKey(7000);
+    net.nodes.get_mut(&name(1)).unwrap().handle_link_up(net.now, joiner, &name(3), false, None);
+    net.greet(1, 2, 102, |hello| Hello { intent: Intent::Invite, ..hello });
+    let machine = net.nodes.get_mut(&name(1)).unwrap();
+    assert_ne!(machine.id(), old);
+    let played = Membership::new(settings(3, false), Durable::default(), net.now, 3);
+    let hello = Hello { intent: Intent::Join, ..played.hello(&name(1), Intent::Join) };
+    machine.handle_frame(net.now, joiner, &Message::Hello(Box::new(hello)).encode());
+    assert!(machine.table().member(&name(3)).is_none());
+    let closed = std::iter::from_fn(|| machine.poll_effect())
+        .any(|effect| matches!(effect, Effect::Close(key, _) if key == joiner));
+    assert!(closed);
+}
+
+/// Simulator, seed 16530: the holder of the name, and all who know of it, may be gone.
+#[test]
+fn a_name_is_taken_only_as_long_as_somebody_says_so() {
+    let mut net = Net::new();
+    net.start(settings(1, true), Durable::default());
+    net.discover_all();
+    net.run(Duration::from_secs(2));
+    let key = net.greet(1, 2, 102, |hello| Hello { automatic: true, ..hello });
+    let bye = Message::Bye { code: Some(ByeCode::NameConflict), text: "taken".to_owned() };
+    net.nodes.get_mut(&name(1)).unwrap().handle_frame(net.now, key, &bye.encode());
+    assert_eq!(net.nodes[&name(1)].conflict(), Some("taken"));
+    net.run(Duration::from_secs(20));
+    assert!(net.nodes[&name(1)].conflict().is_some());
+    net.run(Duration::from_secs(15));
+    assert_eq!(
+        (net.nodes[&name(1)].conflict(), net.nodes[&name(1)].state()),
+        (None, State::Joined)
+    );
+}
