@@ -82,6 +82,10 @@ pub struct Metrics {
     pub tls_stale: Gauge,
     /// Changed TLS files read.
     pub tls_reloads: Family<Outcome, Counter>,
+    /// 1 while changed cookie files cannot be used and the old cookies still are.
+    pub cookie_stale: Gauge,
+    /// Changed cookie files read.
+    pub cookie_reloads: Family<Outcome, Counter>,
 }
 
 impl Default for Metrics {
@@ -104,6 +108,8 @@ impl Default for Metrics {
             tls_unverified: Gauge::default(),
             tls_stale: Gauge::default(),
             tls_reloads: Family::default(),
+            cookie_stale: Gauge::default(),
+            cookie_reloads: Family::default(),
         };
         registry.register("members", "Members by status", metrics.members.clone());
         registry.register("links", "Open mesh links", metrics.links.clone());
@@ -156,6 +162,16 @@ impl Default for Metrics {
             metrics.tls_stale.clone(),
         );
         registry.register("tls_reloads", "Changed TLS files read", metrics.tls_reloads.clone());
+        registry.register(
+            "cookie_stale",
+            "1 while changed cookie files cannot be used and the old cookies still are",
+            metrics.cookie_stale.clone(),
+        );
+        registry.register(
+            "cookie_reloads",
+            "Changed cookie files read",
+            metrics.cookie_reloads.clone(),
+        );
         metrics.registry = registry;
         metrics
     }
@@ -179,6 +195,11 @@ impl Metrics {
     /// Counts changed TLS files: `ok` or `failed`.
     pub fn tls_reload(&self, outcome: &'static str) {
         self.tls_reloads.get_or_create(&Outcome { outcome: Word(outcome) }).inc();
+    }
+
+    /// Counts changed cookie files: `ok` or `failed`.
+    pub fn cookie_reload(&self, outcome: &'static str) {
+        self.cookie_reloads.get_or_create(&Outcome { outcome: Word(outcome) }).inc();
     }
 
     /// Counts a handshake's end.

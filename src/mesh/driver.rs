@@ -111,7 +111,7 @@ fn step(
                     let _refusal = machine.decide(Decision::NotAllowed);
                     return Err(TlsFailure::from(error).into());
                 }
-                let own = &shared.local.name;
+                let own = &shared.settings.node;
                 let decision = shared.registry().decide(own, &peer, Instant::now());
                 machine.decide(decision)?;
             }

@@ -106,8 +106,7 @@ pub(super) async fn inbound(
 ) {
     tune(&stream);
     let Ok(local) = stream.local_addr() else { return };
-    let mut machine =
-        Handshake::accept(shared.handshake_prefix(), Arc::clone(&shared.local), rand::random());
+    let mut machine = Handshake::accept(shared.handshake_prefix(), shared.local(), rand::random());
     let open = open(&shared, stream, &mut machine);
     let opened = tokio::select! {
         // One deadline for everything up to the link.

@@ -53,10 +53,10 @@ pub use crate::protocol::dist::link::LinkTimes;
 
 use self::shared::Shared;
 use self::tls::TlsContext;
+use crate::cookies::Cookies;
 use crate::metrics::Metrics;
 use crate::node::NodeName;
 use crate::resolve::Resolver;
-use crate::secret::Secret;
 
 /// Places for events that the membership driver has not taken yet. It takes them as
 /// fast as they come; a few hundred cover a burst of fifty links that form at once.
@@ -157,8 +157,8 @@ pub struct MeshSettings {
     pub node: NodeName,
     /// Tells this node's lives apart in Erlang's identifiers; 0 is taken as 1.
     pub creation: u32,
-    /// Never empty: the first is offered, any is accepted.
-    pub cookies: Vec<Secret>,
+    /// Never empty: the first is offered, any is accepted. Changes serve new links.
+    pub cookies: Cookies,
     /// Listening addresses, all bound or none; empty: no listener.
     pub bind: Vec<SocketAddr>,
     /// A peer listens on this port plus its name's offset.
@@ -235,7 +235,7 @@ impl Mesh {
         settings: MeshSettings,
         metrics: Arc<Metrics>,
     ) -> Result<(Self, mpsc::Receiver<MeshEvent>), MeshError> {
-        if settings.cookies.is_empty() {
+        if settings.cookies.current().is_empty() {
             return Err(MeshError::NoCookie);
         }
         let listeners = settings

@@ -3,6 +3,7 @@ use std::net::{Ipv4Addr, TcpListener};
 use tokio::time::timeout;
 
 use super::*;
+use crate::secret::Secret;
 
 /// Every wait of a test ends by then.
 const PATIENCE: Duration = Duration::from_secs(10);

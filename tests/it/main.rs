@@ -10,6 +10,7 @@
 mod api;
 mod config;
 mod conformance;
+mod cookies;
 mod deploy;
 mod dev;
 mod discovery;

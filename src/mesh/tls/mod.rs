@@ -41,14 +41,15 @@ use tokio_rustls::{TlsAcceptor, TlsConnector, TlsStream};
 pub use self::failure::{FailureKind, TlsFailure};
 pub use self::identity::IdentityError;
 pub use self::material::TlsError;
-pub use self::reload::{EXPIRY_WARNING, LOOK_INTERVAL, Look};
+pub use self::reload::{EXPIRY_WARNING, Look};
 
 use self::build::{Loaded, Material};
 use self::identity::CertNames;
 use self::optfile::Sni;
-use self::reload::{Fingerprint, Watched};
+use self::reload::Reload;
 use self::verify::DialedPeer;
 use crate::node::{Host, NodeName};
+use crate::watched::Watched;
 
 /// New files reach every link within this time: long enough that a mesh of 64 remakes
 /// two links a second, short enough for whoever waits to remove the old CA.
@@ -69,7 +70,7 @@ struct Inner {
     verify_node_name: bool,
     current: RwLock<Arc<Material>>,
     generation: watch::Sender<u64>,
-    watched: Mutex<Watched>,
+    reload: Mutex<Reload>,
 }
 
 /// Who is at the other end of a TLS link, as far as certificates say.
@@ -124,14 +125,14 @@ impl TlsContext {
         let material = result?;
         // Taken after reading: what changed in between is read again only if it changes
         // once more, and a file replaced within these microseconds is not a rotation.
-        let watched = Watched { read: Fingerprint::of(&paths), paths, pending: None, failed: None };
+        let reload = Reload { files: Watched::read(paths), failed: None };
         Ok(Self(Arc::new(Inner {
             optfile: optfile.to_owned(),
             own: own.clone(),
             verify_node_name,
             current: RwLock::new(Arc::new(material)),
             generation: watch::Sender::new(1),
-            watched: Mutex::new(watched),
+            reload: Mutex::new(reload),
         })))
     }
 
@@ -210,7 +211,7 @@ impl TlsContext {
         let mut warnings = material.warnings.clone();
         warnings.extend(material.refusals.iter().cloned());
         warnings.extend(reload::expiry_warning(material.not_after, SystemTime::now()));
-        let failed = self.watched().failed.clone();
+        let failed = self.reload().failed.clone();
         warnings.extend(failed.map(|error| format!("changed TLS files are not used: {error}")));
         warnings
     }
@@ -220,8 +221,8 @@ impl TlsContext {
         (Arc::clone(&current), *self.0.generation.borrow())
     }
 
-    fn watched(&self) -> MutexGuard<'_, Watched> {
-        self.0.watched.lock().unwrap_or_else(PoisonError::into_inner)
+    fn reload(&self) -> MutexGuard<'_, Reload> {
+        self.0.reload.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     fn read_files(&self) -> Loaded {
