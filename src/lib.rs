@@ -39,8 +39,8 @@
 //! | [`discovery`] | one trait, one file a strategy, one runner | [`config`], [`node`] |
 //! | [`mesh`] | sockets: listen, dial, TCP, TLS, one driver per link | [`protocol`]`::dist`, [`resolve`] |
 //! | [`config`] | text to a typed, validated [`config::Config`] | [`node`], [`secret`], [`cookies`] |
-//! | [`protocol`] | the pure core: no tokio, no sockets, no clock, no global randomness | [`node`] |
-//! | [`node`], [`secret`], [`cookies`], [`view`], [`events`], [`metrics`] | the words everybody uses | nothing |
+//! | [`protocol`] | the pure core: no tokio, no sockets, no clock, no global randomness | [`node`], [`escape`] |
+//! | [`node`], [`secret`], [`cookies`], [`escape`], [`view`], [`events`], [`metrics`] | the words everybody uses | nothing |
 //! | [`watched`] | notices files that change | nothing |
 //!
 //! CI fails when `protocol` names tokio, a socket, a clock or a global source of
@@ -53,6 +53,7 @@ pub mod command;
 pub mod config;
 pub mod cookies;
 pub mod discovery;
+pub mod escape;
 pub mod events;
 pub mod logging;
 pub mod mesh;

@@ -16,7 +16,8 @@ use super::disk::{Saved, Saver};
 use super::present::Presenter;
 use crate::command::{Command, Refused};
 use crate::discovery::{DiscoveryEvent, DiscoveryHandle};
-use crate::mesh::{DialError, LinkId, Mesh, MeshEvent, SendOutcome, Throttle, escaped};
+use crate::escape::escaped;
+use crate::mesh::{DialError, LinkId, Mesh, MeshEvent, SendOutcome, Throttle};
 use crate::metrics::{Cause, Metrics, Word};
 use crate::node::NodeName;
 use crate::protocol::membership::{

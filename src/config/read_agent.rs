@@ -107,6 +107,9 @@ fn listen(r: &mut Reader<'_>) -> Option<Read<ApiListen>> {
                 )))
             };
         }
+        if text.contains('%') {
+            return Err(Fault::hint("scope ids (`%`) are not supported"));
+        }
         text.parse::<SocketAddr>().map(ApiListen::Tcp).map_err(|_| {
             let number = text.strip_prefix(':').unwrap_or(text);
             if number.parse::<u16>().is_ok() {

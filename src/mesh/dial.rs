@@ -14,7 +14,8 @@ use super::carrier::{Carrier, Renewal, ShakeError};
 use super::driver::{self, Established};
 use super::listen::tune;
 use super::shared::Shared;
-use super::{DialError, MeshEvent, MeshSettings, escaped};
+use super::{DialError, MeshEvent, MeshSettings};
+use crate::escape::escaped;
 use crate::node::NodeName;
 use crate::protocol::dist::handshake::{Handshake, HandshakeError};
 

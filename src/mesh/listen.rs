@@ -13,9 +13,9 @@ use tracing::{Instrument, debug, debug_span, warn};
 
 use super::carrier::{Carrier, Renewal, ShakeError};
 use super::driver::{self, Established};
-use super::escaped;
 use super::gate::Permit;
 use super::shared::Shared;
+use crate::escape::escaped;
 use crate::node::NodeName;
 use crate::protocol::dist::handshake::Handshake;
 

@@ -48,7 +48,7 @@ use tokio::sync::{mpsc, watch};
 
 pub use self::gate::{MAX_UNAUTHENTICATED, MAX_UNAUTHENTICATED_PER_ADDRESS};
 pub use self::queue::{QUEUE_BYTES, QUEUE_FRAMES};
-pub use self::throttle::{Throttle, escaped};
+pub use self::throttle::Throttle;
 pub use crate::protocol::dist::link::LinkTimes;
 
 use self::shared::Shared;

@@ -310,12 +310,6 @@ async fn tasks_are_small_enough_for_floods() {
     assert!(size < 6 * 1024, "{size}");
 }
 
-#[test]
-fn escaped_text_stays_on_its_line() {
-    assert_eq!(escaped("a\nb\u{1b}[31m\u{202e}c"), "a\\u{a}b\\u{1b}[31m\\u{202e}c");
-    assert_eq!(escaped(&"x".repeat(300)).chars().count(), 257);
-}
-
 #[tokio::test(start_paused = true)]
 async fn the_throttle_counts_what_it_holds_back() {
     let throttle = Throttle::default();
