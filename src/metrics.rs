@@ -60,6 +60,8 @@ pub struct Metrics {
     pub handshakes: Family<Handshake, Counter>,
     /// Connections closed before a handshake was tried or finished, by cause.
     pub connections_refused: Family<Cause, Counter>,
+    /// Links whose peer is authenticated and may not talk to us, by cause.
+    pub links_refused: Family<Cause, Counter>,
     /// Frames that were read and not used, by cause.
     pub frames_ignored: Family<Cause, Counter>,
     /// Things dropped because a bounded queue was full, by queue.
@@ -97,6 +99,7 @@ impl Default for Metrics {
             links: Gauge::default(),
             handshakes: Family::default(),
             connections_refused: Family::default(),
+            links_refused: Family::default(),
             frames_ignored: Family::default(),
             queue_drops: Family::default(),
             messages_sent: Counter::default(),
@@ -118,6 +121,11 @@ impl Default for Metrics {
             "connections_refused",
             "Mesh connections closed before a handshake was finished",
             metrics.connections_refused.clone(),
+        );
+        registry.register(
+            "links_refused",
+            "Mesh links closed because of what the peer said of itself",
+            metrics.links_refused.clone(),
         );
         registry.register(
             "frames_ignored",

@@ -26,4 +26,5 @@ mod mesh;
 mod partitions;
 mod support;
 mod tls;
+mod wire;
 mod tls_cluster;

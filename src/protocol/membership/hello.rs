@@ -428,6 +428,7 @@ impl Membership {
             self.table.seen(now, &peer);
         }
         self.reject(now, &peer, &text);
+        self.note(Note::Refusal(code));
         if self.links.peer(&peer).complaint.as_ref() != Some(&text) {
             self.links.peer(&peer).complaint = Some(text.clone());
             self.note(Note::WeRefused(peer, text.clone()));
@@ -445,9 +446,9 @@ impl Membership {
     ) {
         let Some(link) = self.links.links.get_mut(&key) else { return };
         let peer = link.peer.clone();
-        match code {
         // It goes to operators, by way of the log, the API and their terminals.
         let text = &escaped(text);
+        match code {
             Some(ByeCode::Stopping | ByeCode::Idle | ByeCode::Duplicate) => return,
             _ => link.phase = Phase::Closing,
         }
