@@ -49,7 +49,7 @@ async fn run(shared: Arc<Shared>, peer: NodeName, give_up: Arc<Notify>) {
     match result {
         Ok(up) => {
             shared.metrics.handshake("out", "ok");
-            driver::run(&shared, up).await;
+            driver::start(&shared, up);
         }
         Err(Failure { error, cause }) => {
             shared.metrics.handshake("out", cause);

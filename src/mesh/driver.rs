@@ -9,12 +9,13 @@ use std::io;
 use std::mem::MaybeUninit;
 use std::net::SocketAddr;
 use std::pin::{Pin, pin};
+use std::sync::Arc;
 use std::task::{Context, Poll, ready};
 use std::time::Duration;
 
 use tokio::io::{AsyncRead as _, AsyncWrite as _, AsyncWriteExt as _, ReadBuf};
 use tokio::time::{Instant, sleep_until, timeout};
-use tracing::debug;
+use tracing::{Instrument, debug};
 
 use super::carrier::{Carrier, Renewal, ShakeError};
 use super::queue::Queue;
@@ -162,8 +163,16 @@ impl End {
     }
 }
 
+/// Starts the task of a link. It is another than the handshake's, whose memory goes with
+/// it, and which pays for no link that may never come.
+pub(super) fn start(shared: &Arc<Shared>, up: Established) {
+    let link = Arc::clone(shared);
+    let span = tracing::Span::current();
+    shared.spawn(async move { run(&link, up).await }.instrument(span));
+}
+
 /// A link's whole life, from its report as up to its report as down.
-pub(super) async fn run(shared: &Shared, up: Established) {
+async fn run(shared: &Shared, up: Established) {
     let Established { mut stream, peer, dialed, remote, local, rest, renewal } = up;
     let (link, queue) = shared.registry().link_up(&peer, dialed);
     shared.metrics.links.inc();

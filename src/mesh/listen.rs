@@ -121,7 +121,7 @@ pub(super) async fn inbound(
             shared.metrics.handshake("in", "ok");
             let rest = machine.into_rest();
             let up = Established { stream, peer, dialed: false, remote, local, rest, renewal };
-            driver::run(&shared, up).await;
+            driver::start(&shared, up);
         }
         Err(error) => failed(&shared, remote, machine.peer(), &error),
     }
@@ -138,6 +138,8 @@ async fn open(
         let peer = driver::shake(shared, &mut stream, machine, None).await?;
         return Ok((stream, None, peer.name));
     };
+    // Who connects and says nothing costs no TLS. Its end shows in the handshake.
+    let _something = stream.peek(&mut [0]).await;
     // Boxed: TLS handshakes are large, and no cost to those without.
     let (stream, certificate) = Box::pin(tls.accept(stream)).await?;
     let mut stream = Carrier::Tls(Box::new(stream));

@@ -8,8 +8,9 @@
 //! | task | started by | ends |
 //! | --- | --- | --- |
 //! | accept, one a bound address | [`Mesh::bind`] | at shutdown |
-//! | inbound, one a connection | accept | when the connection does; becomes the link's task |
-//! | dial, one a peer at a time | [`Mesh::dial`] | when the attempt fails; else becomes the link's task |
+//! | inbound, one a connection | accept | with its handshake |
+//! | dial, one a peer at a time | [`Mesh::dial`] | with its handshake |
+//! | link, one a link | inbound or dial, after the handshake | when the connection does |
 //!
 //! All of them are counted; [`Mesh::shutdown`] returns when the last is gone. A
 //! dropped [`Mesh`] ends them too, unwaited.

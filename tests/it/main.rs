@@ -7,6 +7,7 @@
     reason = "a test fails by panicking, and its output is for people"
 )]
 
+mod adversary;
 mod api;
 mod config;
 mod conformance;
@@ -26,5 +27,5 @@ mod mesh;
 mod partitions;
 mod support;
 mod tls;
-mod wire;
 mod tls_cluster;
+mod wire;

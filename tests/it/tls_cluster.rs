@@ -1,10 +1,15 @@
 //! Agents over TLS as real processes: who gets in, what is told, and rotation under them.
 
+use std::net::Ipv4Addr;
 use std::path::Path;
+use std::time::Duration;
 
-use muster::mesh::tls::REMAKE_WITHIN;
+use muster::mesh::tls::{REMAKE_WITHIN, TlsContext};
+use muster::node::NodeName;
+use tokio::time::timeout;
 
 use crate::cookies::{NEW, OLD, cookie_file, put};
+use crate::support::adversary::{ATTACKER, Door, closed};
 use crate::support::agent::{Agent, Ground, Spec, names};
 use crate::support::cluster::Cluster;
 use crate::support::pki::{Ca, Leaf, TlsFiles};
@@ -24,6 +29,20 @@ fn over_tls(spec: Spec) -> Spec {
 /// An agent's files, with a certificate of `ca` for its own name.
 fn files(spec: &Spec, ca: &Ca) -> TlsFiles {
     TlsFiles::write(&spec.home().join("tls"), &ca.pem, &leaf(ca, spec.name()))
+}
+
+const LEFT_BEHIND: &str = "left@127.0.0.66";
+
+/// The first agent's door, for somebody with a certificate of this CA.
+fn left_behind_at(cluster: &Cluster, ca: &Ca) -> Door {
+    let dir = cluster.ground().directory.path().join("left");
+    let files = TlsFiles::write(&dir, &ca.pem, &ca.leaf(&["ip:127.0.0.66"])).verify_none();
+    let node = |name: &str| NodeName::parse(name).unwrap();
+    Door {
+        address: (Ipv4Addr::LOCALHOST, cluster.ground().ports.mesh(1)).into(),
+        victim: node(cluster[0].name()),
+        tls: Some(TlsContext::load(&files.conf(), &node(LEFT_BEHIND), true).unwrap()),
+    }
 }
 
 #[test]
@@ -55,6 +74,11 @@ fn everything_rotates_without_a_suspicion() {
     everywhere(2, &format!("{NEW}\n{OLD}\n"), &|agent, files| {
         files.put_leaf(&leaf(&new, agent.name()));
     });
+    // Somebody who has a link by then, with a certificate of the old CA.
+    let runtime = tokio::runtime::Runtime::new().unwrap();
+    let door = left_behind_at(&cluster, &old);
+    let enter = || runtime.block_on(door.enter(ATTACKER, LEFT_BEHIND, NEW));
+    let mut link = enter().unwrap();
     everywhere(3, NEW, &|_, files| files.put("ca.pem", &new.pem));
     // By then every link has been made anew, and nobody has noticed.
     let all = cluster.names();
@@ -65,7 +89,11 @@ fn everything_rotates_without_a_suspicion() {
     assert!(made >= 6, "three links were made {made} times");
     assert_eq!(cluster.histories(), before);
 
-    // Who was left behind with a certificate of the old CA is out.
+    // Who was left behind with a certificate of the old CA is out: with the link that was
+    // up, and for good.
+    let cut = async { timeout(Duration::from_secs(1), closed(&mut link)).await };
+    runtime.block_on(cut).expect("the link was cut");
+    assert!(enter().is_err());
     let spec = Spec::new(cluster.ground(), 4).seeds(&all);
     let spec = over_tls(spec.line(&format!("node.cookie = \"{NEW}\"")));
     let left_behind = TlsFiles::write(&spec.home().join("tls"), &both, &leaf(&old, spec.name()));

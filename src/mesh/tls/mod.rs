@@ -19,6 +19,7 @@
 //! `identity` judge certificates; `reload` watches the files.
 
 mod build;
+mod capped;
 mod failure;
 pub mod identity;
 mod material;
@@ -38,12 +39,14 @@ use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::sync::watch;
 use tokio_rustls::{TlsAcceptor, TlsConnector, TlsStream};
 
+pub use self::capped::{Capped, FREE_HANDSHAKE, LONG_HANDSHAKES, MAX_HANDSHAKE};
 pub use self::failure::{FailureKind, TlsFailure};
 pub use self::identity::IdentityError;
 pub use self::material::TlsError;
 pub use self::reload::{EXPIRY_WARNING, Look};
 
 use self::build::{Loaded, Material};
+use self::capped::Allowance;
 use self::identity::CertNames;
 use self::optfile::Sni;
 use self::reload::Reload;
@@ -71,6 +74,7 @@ struct Inner {
     current: RwLock<Arc<Material>>,
     generation: watch::Sender<u64>,
     reload: Mutex<Reload>,
+    allowance: Allowance,
 }
 
 /// Who is at the other end of a TLS link, as far as certificates say.
@@ -133,6 +137,7 @@ impl TlsContext {
             current: RwLock::new(Arc::new(material)),
             generation: watch::Sender::new(1),
             reload: Mutex::new(reload),
+            allowance: Allowance::default(),
         })))
     }
 
@@ -141,18 +146,21 @@ impl TlsContext {
     ///
     /// # Errors
     /// Why the peer was not let in, or went away.
-    pub async fn accept<S>(&self, stream: S) -> Result<(TlsStream<S>, Peer), TlsFailure>
+    pub async fn accept<S>(&self, stream: S) -> Result<(TlsStream<Capped<S>>, Peer), TlsFailure>
     where
         S: AsyncRead + AsyncWrite + Unpin,
     {
         let (material, generation) = self.current();
         let acceptor = TlsAcceptor::from(Arc::clone(&material.server));
-        let stream = acceptor
-            .accept_with(stream, |connection| connection.set_buffer_limit(Some(TLS_BUFFER)))
+        let mut stream = acceptor
+            .accept_with(Capped::new(stream, &self.0.allowance), |connection| {
+                connection.set_buffer_limit(Some(TLS_BUFFER))
+            })
             .await
             .map_err(|error| TlsFailure::from_io(&error))?;
         let certs = stream.get_ref().1.peer_certificates();
         let peer = self.peer(&material, generation, certs, material.verifies_accepted)?;
+        stream.get_mut().0.open();
         Ok((stream.into(), peer))
     }
 
@@ -165,21 +173,22 @@ impl TlsContext {
         &self,
         node: &NodeName,
         stream: S,
-    ) -> Result<(TlsStream<S>, Peer), TlsFailure>
+    ) -> Result<(TlsStream<Capped<S>>, Peer), TlsFailure>
     where
         S: AsyncRead + AsyncWrite + Unpin,
     {
         let (material, generation) = self.current();
         let connector = TlsConnector::from(self.client_config(&material, node));
         let name = server_name(node, material.sni.as_ref());
-        let stream = connector
-            .connect_with(name, stream, |connection| {
+        let mut stream = connector
+            .connect_with(name, Capped::new(stream, &self.0.allowance), |connection| {
                 connection.set_buffer_limit(Some(TLS_BUFFER));
             })
             .await
             .map_err(|error| TlsFailure::from_io(&error))?;
         let certs = stream.get_ref().1.peer_certificates();
         let peer = self.peer(&material, generation, certs, material.dialed_chain.is_some())?;
+        stream.get_mut().0.open();
         Ok((stream.into(), peer))
     }
 
