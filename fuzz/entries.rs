@@ -46,7 +46,7 @@ fn name(text: &str) -> NodeName {
 }
 
 fn local() -> Arc<Local> {
-    let cookies = vec![Secret::new("offered"), Secret::new("accepted")];
+    let cookies = [Secret::new("offered"), Secret::new("accepted")].into();
     Arc::new(Local { name: name("a@127.0.0.1"), creation: 1, cookies })
 }
 

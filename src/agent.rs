@@ -12,11 +12,13 @@
 //! | discovery runner | the driver | withdrawn by the driver |
 //! | mesh tasks | the driver | with the mesh's shutdown |
 //! | watch over the TLS files | [`run`] | with the process; it holds nothing open |
+//! | watch over the cookie files | [`run`] | with the process; it holds nothing open |
 //! | state saver | the driver | after the last save |
 //!
 //! Shutdown: the driver says goodbye to the peers, who see this node down at once; the
 //! API answers until then.
 
+mod cookie_files;
 mod disk;
 mod driver;
 mod present;
@@ -153,6 +155,7 @@ fn member(
     if let Some(tls) = tls {
         tokio::spawn(tls.watch(Arc::clone(metrics)));
     }
+    tokio::spawn(cookie_files::watch(Arc::clone(config), Arc::clone(metrics)));
     for address in mesh.listening() {
         info!("the mesh listens on {address}");
     }

@@ -38,9 +38,10 @@
 //! | [`api`] | HTTP over snapshots, commands and events | [`view`], [`command`], [`events`], [`metrics`] |
 //! | [`discovery`] | one trait, one file a strategy, one runner | [`config`], [`node`] |
 //! | [`mesh`] | sockets: listen, dial, TCP, TLS, one driver per link | [`protocol`]`::dist`, [`resolve`] |
-//! | [`config`] | text to a typed, validated [`config::Config`] | [`node`], [`secret`] |
-//! | [`protocol`] | the pure core: no tokio, no sockets, no clock, no global randomness | [`node`] |
-//! | [`node`], [`secret`], [`view`], [`events`], [`metrics`] | the words everybody uses | nothing |
+//! | [`config`] | text to a typed, validated [`config::Config`] | [`node`], [`secret`], [`cookies`] |
+//! | [`protocol`] | the pure core: no tokio, no sockets, no clock, no global randomness | [`node`], [`escape`] |
+//! | [`node`], [`secret`], [`cookies`], [`escape`], [`view`], [`events`], [`metrics`] | the words everybody uses | nothing |
+//! | [`watched`] | notices files that change | nothing |
 //!
 //! CI fails when `protocol` names tokio, a socket, a clock or a global source of
 //! randomness: the simulator in `tests/sim` runs the very same code in virtual time.
@@ -50,7 +51,9 @@ pub mod api;
 pub mod cli;
 pub mod command;
 pub mod config;
+pub mod cookies;
 pub mod discovery;
+pub mod escape;
 pub mod events;
 pub mod logging;
 pub mod mesh;
@@ -60,3 +63,4 @@ pub mod protocol;
 pub mod resolve;
 pub mod secret;
 pub mod view;
+pub mod watched;

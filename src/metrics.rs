@@ -60,6 +60,8 @@ pub struct Metrics {
     pub handshakes: Family<Handshake, Counter>,
     /// Connections closed before a handshake was tried or finished, by cause.
     pub connections_refused: Family<Cause, Counter>,
+    /// Links whose peer is authenticated and may not talk to us, by cause.
+    pub links_refused: Family<Cause, Counter>,
     /// Frames that were read and not used, by cause.
     pub frames_ignored: Family<Cause, Counter>,
     /// Things dropped because a bounded queue was full, by queue.
@@ -82,6 +84,10 @@ pub struct Metrics {
     pub tls_stale: Gauge,
     /// Changed TLS files read.
     pub tls_reloads: Family<Outcome, Counter>,
+    /// 1 while changed cookie files cannot be used and the old cookies still are.
+    pub cookie_stale: Gauge,
+    /// Changed cookie files read.
+    pub cookie_reloads: Family<Outcome, Counter>,
 }
 
 impl Default for Metrics {
@@ -93,6 +99,7 @@ impl Default for Metrics {
             links: Gauge::default(),
             handshakes: Family::default(),
             connections_refused: Family::default(),
+            links_refused: Family::default(),
             frames_ignored: Family::default(),
             queue_drops: Family::default(),
             messages_sent: Counter::default(),
@@ -104,6 +111,8 @@ impl Default for Metrics {
             tls_unverified: Gauge::default(),
             tls_stale: Gauge::default(),
             tls_reloads: Family::default(),
+            cookie_stale: Gauge::default(),
+            cookie_reloads: Family::default(),
         };
         registry.register("members", "Members by status", metrics.members.clone());
         registry.register("links", "Open mesh links", metrics.links.clone());
@@ -112,6 +121,11 @@ impl Default for Metrics {
             "connections_refused",
             "Mesh connections closed before a handshake was finished",
             metrics.connections_refused.clone(),
+        );
+        registry.register(
+            "links_refused",
+            "Mesh links closed because of what the peer said of itself",
+            metrics.links_refused.clone(),
         );
         registry.register(
             "frames_ignored",
@@ -156,6 +170,16 @@ impl Default for Metrics {
             metrics.tls_stale.clone(),
         );
         registry.register("tls_reloads", "Changed TLS files read", metrics.tls_reloads.clone());
+        registry.register(
+            "cookie_stale",
+            "1 while changed cookie files cannot be used and the old cookies still are",
+            metrics.cookie_stale.clone(),
+        );
+        registry.register(
+            "cookie_reloads",
+            "Changed cookie files read",
+            metrics.cookie_reloads.clone(),
+        );
         metrics.registry = registry;
         metrics
     }
@@ -179,6 +203,11 @@ impl Metrics {
     /// Counts changed TLS files: `ok` or `failed`.
     pub fn tls_reload(&self, outcome: &'static str) {
         self.tls_reloads.get_or_create(&Outcome { outcome: Word(outcome) }).inc();
+    }
+
+    /// Counts changed cookie files: `ok` or `failed`.
+    pub fn cookie_reload(&self, outcome: &'static str) {
+        self.cookie_reloads.get_or_create(&Outcome { outcome: Word(outcome) }).inc();
     }
 
     /// Counts a handshake's end.

@@ -16,7 +16,8 @@ use super::disk::{Saved, Saver};
 use super::present::Presenter;
 use crate::command::{Command, Refused};
 use crate::discovery::{DiscoveryEvent, DiscoveryHandle};
-use crate::mesh::{DialError, LinkId, Mesh, MeshEvent, SendOutcome, Throttle, escaped};
+use crate::escape::escaped;
+use crate::mesh::{DialError, LinkId, Mesh, MeshEvent, SendOutcome, Throttle};
 use crate::metrics::{Cause, Metrics, Word};
 use crate::node::NodeName;
 use crate::protocol::membership::{
@@ -217,7 +218,11 @@ impl Driver {
                 "this node was removed from the cluster by an operator and stays out until join \
                  or discovery enable"
             ),
-            Note::WeRefused(peer, text) => warn!(%peer, "refused a link: {text}"),
+            Note::WeRefused(peer, text) => warn!(%peer, "refused a link: {}", escaped(&text)),
+            Note::Refusal(code) => {
+                let cause = Cause { cause: Word(code.word()) };
+                self.metrics.links_refused.get_or_create(&cause).inc();
+            }
             Note::TheyRefused(peer, text) => warn!(%peer, "{}", escaped(&text)),
             Note::Conflict(Some(text)) => error!("{}", escaped(&text)),
             Note::Conflict(None) => info!("the conflict over this node's name is over"),

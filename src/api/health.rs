@@ -129,7 +129,7 @@ fn notices(snapshot: &Snapshot, config: &Config, metrics: &Metrics) -> Vec<Check
             trouble.unwrap_or_else(|| "the newest round succeeded".to_owned()),
         ),
         encryption(config, metrics),
-        cookie(config),
+        cookie(config, metrics),
         check(
             "api_token",
             token,
@@ -174,7 +174,12 @@ fn encryption(config: &Config, metrics: &Metrics) -> Check {
     check("encryption", left > EXPIRY_WARNING, reason)
 }
 
-fn cookie(config: &Config) -> Check {
+fn cookie(config: &Config, metrics: &Metrics) -> Check {
+    if metrics.cookie_stale.get() != 0 {
+        let reason =
+            "the changed cookie files cannot be used, the old cookies still are; the log says why";
+        return check("cookie", false, reason);
+    }
     let weak = config.weak_cookie();
     check("cookie", weak.is_none(), weak.unwrap_or_else(|| "none is short or shipped".to_owned()))
 }

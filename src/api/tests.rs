@@ -17,6 +17,7 @@ use tokio::task::JoinHandle;
 use super::*;
 use crate::command::{Action, Command, Refused};
 use crate::config::*;
+use crate::cookies::Cookies;
 use crate::events::{Event, EventKind};
 use crate::node::{ClusterId, Incarnation, NodeName, Role};
 use crate::secret::Secret;
@@ -35,7 +36,7 @@ pub(super) fn config(token: Option<&str>) -> Config {
     Config {
         node: NodeConfig {
             name: node("emqx@127.0.0.1"),
-            cookies: vec![Secret::new("a cookie of decent length")],
+            cookies: Cookies::from_iter([Secret::new("a cookie of decent length")]),
             data_dir: "data".into(),
             role: Role::Core,
             ssl_dist_optfile: "etc/ssl_dist.conf".into(),

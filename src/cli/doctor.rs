@@ -193,7 +193,7 @@ fn clock() -> Finding {
 
 fn cookie(config: &Config) -> Finding {
     let weak = config.weak_cookie();
-    let count = config.node.cookies.len();
+    let count = config.node.cookies.current().len();
     let remedy = "take a long random one: openssl rand -hex 32";
     match weak {
         Some(why) => Finding::warn("cookie", why, remedy),

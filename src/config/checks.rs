@@ -12,6 +12,7 @@ use super::reader::{Read, Reader};
 use super::tree::{Node, ROOTS, Value};
 use super::types::{AddressType, ApiListen, Config, ProtoDist, RecordType, StrategyConfig};
 use crate::node::{Host, NodeName};
+use crate::secret::Secret;
 
 /// The API's port of a node with offset 0.
 const API_BASE_PORT: u16 = 7370;
@@ -32,12 +33,32 @@ fn weakness(text: &str) -> Option<String> {
     short.then(|| format!("shorter than {SHORT_COOKIE} characters"))
 }
 
+/// The weakness of the first cookie that is no secret.
+fn weakest(cookies: &[Secret]) -> Option<String> {
+    cookies.iter().find_map(|cookie| weakness(cookie.expose()))
+}
+
+/// Whether a recorded handshake is all it takes to guess a weak cookie.
+fn is_exposed(proto: ProtoDist, loopback: bool, strategy: Option<&StrategyConfig>) -> bool {
+    let alone = matches!(strategy, Some(StrategyConfig::Singleton));
+    !proto.is_tls() && !loopback && !alone
+}
+
 impl Config {
-    /// Says of the weakest cookie why it is no secret, if one is none.
+    /// Says of the cookies in use why one is no secret, if one is none.
     #[must_use]
     pub fn weak_cookie(&self) -> Option<String> {
-        let weak = self.node.cookies.iter().find_map(|cookie| weakness(cookie.expose()))?;
-        Some(format!("a cookie is {weak}"))
+        Some(format!("a cookie is {}", weakest(&self.node.cookies.current())?))
+    }
+
+    /// Why the agent would not start with these cookies, if it would not.
+    #[must_use]
+    pub fn forbids_cookies(&self, cookies: &[Secret]) -> Option<String> {
+        let cluster = &self.cluster;
+        let loopback = self.mesh_bind().iter().all(IpAddr::is_loopback);
+        let exposed = is_exposed(cluster.proto_dist, loopback, Some(&cluster.strategy));
+        let forbidden = exposed && !self.agent.mesh.allow_insecure_cookie;
+        weakest(cookies).filter(|_| forbidden).map(weak_and_exposed)
     }
 
     /// The addresses the mesh binds: those of `agent.mesh.bind`; else the node name's
@@ -216,6 +237,10 @@ fn k8s_names(r: &mut Reader<'_>, name: &Read<NodeName>, strategy: &Read<Strategy
     }
 }
 
+fn weak_and_exposed(weak: String) -> String {
+    format!("the cookie is {weak}, and the mesh is plain TCP beyond loopback")
+}
+
 fn cookie(
     r: &mut Reader<'_>,
     name: &Read<NodeName>,
@@ -224,20 +249,15 @@ fn cookie(
     agent: &AgentParts,
 ) {
     let (Some(cookies), Some(proto)) = (&node.cookies, &cluster.proto_dist) else { return };
-    let weak = cookies.value.iter().find_map(|cookie| weakness(cookie.expose()));
-    let Some(weak) = weak else { return };
+    let Some(weak) = weakest(&cookies.value.current()) else { return };
     let bound = match agent.bind.as_ref().filter(|bind| !bind.value.is_empty()) {
         Some(bind) => bind.value.iter().all(|ip| ip.value.is_loopback()),
         None => default_bind(&name.value, proto.value).is_loopback(),
     };
-    let alone = cluster
-        .strategy
-        .as_ref()
-        .is_some_and(|read| matches!(read.value, StrategyConfig::Singleton));
-    if proto.value.is_tls() || bound || alone {
+    if !is_exposed(proto.value, bound, cluster.strategy.as_ref().map(|read| &read.value)) {
         return;
     }
-    let message = format!("the cookie is {weak}, and the mesh is plain TCP beyond loopback");
+    let message = weak_and_exposed(weak);
     if agent.allow_insecure_cookie == Some(true) {
         r.warn(cookies, message, "allowed by agent.mesh.allow_insecure_cookie");
     } else {

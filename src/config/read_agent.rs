@@ -41,7 +41,7 @@ pub(super) fn read(r: &mut Reader<'_>) -> AgentParts {
     let verify_node_name = r.scalar(&keys::MESH_VERIFY_NODE_NAME, boolean);
     let allow_insecure_cookie = r.scalar(&keys::MESH_ALLOW_INSECURE_COOKIE, boolean);
     let listen = listen(r);
-    let token = r.secrets(&keys::API_TOKEN, token);
+    let token = r.secrets(&keys::API_TOKEN, |text, _| token(text));
     let discovery = discovery(r);
     let ready = r
         .scalar(&keys::READY_MIN_MEMBERS, |text| usize_within(text, 1, 10_000))
@@ -107,6 +107,9 @@ fn listen(r: &mut Reader<'_>) -> Option<Read<ApiListen>> {
                 )))
             };
         }
+        if text.contains('%') {
+            return Err(Fault::hint("scope ids (`%`) are not supported"));
+        }
         text.parse::<SocketAddr>().map(ApiListen::Tcp).map_err(|_| {
             let number = text.strip_prefix(':').unwrap_or(text);
             if number.parse::<u16>().is_ok() {
@@ -127,7 +130,7 @@ fn listen(r: &mut Reader<'_>) -> Option<Read<ApiListen>> {
     Some(read)
 }
 
-fn token(text: &str) -> Result<(), Fault> {
+fn token(text: &str) -> Result<Secret, Fault> {
     const LONGEST: usize = 255;
     if text.is_empty() {
         Err(Fault::found("an empty token"))
@@ -136,7 +139,7 @@ fn token(text: &str) -> Result<(), Fault> {
     } else if let Some(at) = text.chars().position(|c| !c.is_ascii_graphic()) {
         Err(Fault::found(format!("a token whose character {} is not allowed", at + 1)))
     } else {
-        Ok(())
+        Ok(Secret::new(text))
     }
 }
 

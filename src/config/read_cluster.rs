@@ -2,6 +2,7 @@
 
 use std::collections::HashSet;
 use std::net::IpAddr;
+use std::path::PathBuf;
 use std::time::Duration;
 
 use super::address::{dns_label, dns_name, http_url, ip, is_dns_name, node_name};
@@ -14,6 +15,7 @@ use super::types::{
 };
 use super::units;
 use crate::node::NodeName;
+use crate::secret::Secret;
 
 const SECOND: Duration = Duration::from_secs(1);
 const DAY: Duration = Duration::from_secs(86_400);
@@ -212,7 +214,7 @@ fn etcd(r: &mut Reader<'_>, required: bool) -> Option<EtcdConfig> {
     let node_ttl = r.scalar(&keys::ETCD_NODE_TTL, |text| duration_within(text, SECOND, DAY));
     let any = |text: &str| Ok(text.to_owned());
     let username = r.scalar(&keys::ETCD_USERNAME, any);
-    let password = r.secrets(&keys::ETCD_PASSWORD, |_| Ok(()));
+    let password = r.secrets(&keys::ETCD_PASSWORD, any_secret);
     let auth = match (username, password) {
         (Some(user), Some(password)) => {
             password.value.into_iter().next().map(|password| (user.value, password))
@@ -253,11 +255,15 @@ fn etcd(r: &mut Reader<'_>, required: bool) -> Option<EtcdConfig> {
     })
 }
 
+fn any_secret(text: &str, _file: Option<PathBuf>) -> Result<Secret, Fault> {
+    Ok(Secret::new(text))
+}
+
 fn client_tls(r: &mut Reader<'_>, server: Option<&Read<Vec<Read<String>>>>) -> Option<ClientTls> {
     let cacertfile = r.path(&keys::ETCD_SSL_CACERTFILE);
     let certfile = r.path(&keys::ETCD_SSL_CERTFILE);
     let keyfile = r.path(&keys::ETCD_SSL_KEYFILE);
-    let password = r.secrets(&keys::ETCD_SSL_PASSWORD, |_| Ok(()));
+    let password = r.secrets(&keys::ETCD_SSL_PASSWORD, any_secret);
     let verify = r.scalar(&keys::ETCD_SSL_VERIFY, |text| {
         word(&[("verify_peer", true), ("verify_none", false)], text)
     });

@@ -12,7 +12,6 @@ use super::loader::{Files, reason};
 use super::nearest::near;
 use super::tree::{Node, Value};
 use super::units;
-use crate::secret::Secret;
 
 /// Secrets of at least so many bytes are looked for in what other keys show; shorter
 /// ones would blot out words.
@@ -235,12 +234,13 @@ impl<'a> Reader<'a> {
         }
     }
 
-    /// A secret, or several: `file:///path` is replaced by what the file holds.
-    pub(super) fn secrets(
+    /// A secret, or several: `file:///path` is replaced by what the file holds. `read`
+    /// gets that, and the file it was in.
+    pub(super) fn secrets<T>(
         &mut self,
         key: &Key,
-        check: impl Fn(&str) -> Result<(), Fault>,
-    ) -> Option<Read<Vec<Secret>>> {
+        read: impl Fn(&str, Option<PathBuf>) -> Result<T, Fault>,
+    ) -> Option<Read<Vec<T>>> {
         let (node, path) = self.find(key)?;
         let items = match &node.value {
             // A comma may be part of a secret: only a list holds several.
@@ -250,10 +250,10 @@ impl<'a> Reader<'a> {
         let mut secrets = Vec::new();
         let mut shown = Vec::new();
         for (text, origin) in &items {
-            match self.secret(text).and_then(|text| check(&text).map(|()| text)) {
+            match self.secret(text).and_then(|(text, file)| read(&text, file)) {
                 Ok(secret) => {
                     shown.push(if text.starts_with("file://") { quote(text) } else { stars() });
-                    secrets.push(Secret::new(secret));
+                    secrets.push(secret);
                 }
                 Err(fault) => self.fault(key, path, origin, "", fault),
             }
@@ -269,15 +269,15 @@ impl<'a> Reader<'a> {
         Some(Read { value: secrets, origin: node.origin.clone(), key: path.to_owned() })
     }
 
-    fn secret(&self, text: &str) -> Result<String, Fault> {
-        let Some(path) = text.strip_prefix("file://") else { return Ok(text.to_owned()) };
-        let (path, _) = self.expand(path);
-        let content = self.files.read(Path::new(&path)).map_err(|error| Fault {
+    fn secret(&self, text: &str) -> Result<(String, Option<PathBuf>), Fault> {
+        let Some(path) = text.strip_prefix("file://") else { return Ok((text.to_owned(), None)) };
+        let path = PathBuf::from(self.expand(path).0);
+        let content = self.files.read(&path).map_err(|error| Fault {
             found: Some(format!("`{text}`, which cannot be read: {}", reason(&error))),
             hint: Some("the file must exist and be readable by this process".to_owned()),
         })?;
         let content = content.strip_suffix('\n').unwrap_or(&content);
-        Ok(content.strip_suffix('\r').unwrap_or(content).to_owned())
+        Ok((content.strip_suffix('\r').unwrap_or(content).to_owned(), Some(path)))
     }
 
     /// A path with `${NAME}` expanded from the environment.

@@ -114,7 +114,7 @@ fn later_layers_win_and_blocks_merge() {
     let StrategyConfig::K8s(k8s) = &loaded.config.cluster.strategy else { panic!() };
     assert_eq!((k8s.service_name.as_str(), k8s.namespace.as_str()), ("two", "first"));
     assert_eq!(k8s.app_name, "emqx");
-    assert_eq!(loaded.config.node.cookies[0].expose(), "dddddddddddddddddd");
+    assert_eq!(loaded.config.node.cookies.current()[0].expose(), "dddddddddddddddddd");
     let origin = |path: &str| {
         loaded.effective.iter().find(|s| s.path == path).map(|s| s.origin.to_string()).unwrap()
     };
@@ -173,7 +173,7 @@ fn the_environment_wins() {
     assert_eq!(loaded.warnings, []);
     let config = &loaded.config;
     assert_eq!(config.node.name.as_str(), "emqx@127.0.0.2");
-    assert_eq!(config.node.cookies[0].expose(), "old-name#with-hash");
+    assert_eq!(config.node.cookies.current()[0].expose(), "old-name#with-hash");
     assert_eq!(config.cluster.core_nodes.len(), 2);
     let StrategyConfig::Etcd(etcd) = &config.cluster.strategy else { panic!() };
     assert_eq!(etcd.servers, ["http://a:1", "http://b:2"]);
@@ -210,7 +210,8 @@ fn secrets_come_from_files_and_are_never_shown() {
     ];
     let memory = Memory::new(&files);
     let loaded = load_with(&["emqx.conf".into()], [], &memory).unwrap();
-    let cookies: Vec<&str> = loaded.config.node.cookies.iter().map(|c| c.expose()).collect();
+    let cookies = loaded.config.node.cookies.current();
+    let cookies: Vec<&str> = cookies.iter().map(|c| c.expose()).collect();
     assert_eq!(cookies, ["from-a-file-of-secrets", "another-long-cookie-here"]);
     let shown = explain(&loaded.effective);
     for secret in ["from-a-file", "another-long", "hush"] {

@@ -5,6 +5,7 @@ use std::net::{IpAddr, SocketAddr};
 use std::path::PathBuf;
 use std::time::Duration;
 
+use crate::cookies::Cookies;
 use crate::node::{NodeName, Role};
 use crate::secret::Secret;
 
@@ -24,8 +25,9 @@ pub struct Config {
 pub struct NodeConfig {
     /// `node.name`.
     pub name: NodeName,
-    /// `node.cookie`: never empty; the first is offered, any is accepted.
-    pub cookies: Vec<Secret>,
+    /// `node.cookie`: never empty; the first is offered, any is accepted. Those from files
+    /// change with them while the agent runs, in every clone of this configuration.
+    pub cookies: Cookies,
     /// `node.data_dir`; the state is kept in `muster/` below it.
     pub data_dir: PathBuf,
     /// `node.role`.

@@ -25,8 +25,10 @@ use self::datagram::{Datagram, Keys, Kind, MAX_DATAGRAM};
 use self::table::{Table, Verdict};
 use super::{Answer, BoxFuture, DiscoveryError, Strategy};
 use crate::config::{Config, McastConfig};
+use crate::cookies::Cookies;
 use crate::metrics::{Metrics, Outcome, Word};
 use crate::node::{BootId, NodeName};
+use crate::secret::Secret;
 
 /// How long the first round listens before it says who is there: several times what
 /// an answer takes on a local network.
@@ -57,7 +59,7 @@ pub struct Mcast {
     config: McastConfig,
     cluster: String,
     own: NodeName,
-    keys: Keys,
+    cookies: Cookies,
     metrics: Arc<Metrics>,
     running: Option<Running>,
 }
@@ -95,7 +97,7 @@ impl Mcast {
             config: mcast.clone(),
             cluster: config.cluster.name.clone(),
             own: config.node.name.clone(),
-            keys: Keys::new(&config.node.cookies),
+            cookies: config.node.cookies.clone(),
             metrics: Arc::clone(metrics),
             running: None,
         }
@@ -108,6 +110,8 @@ impl Mcast {
         let (publish, heard) = watch::channel(Heard::default());
         // One withdrawal ends the announcer.
         let (withdraw, withdrawn) = mpsc::channel(1);
+        let mut cookies = self.cookies.changes();
+        let keys = Keys::new(&cookies.borrow_and_update());
         let announcer = Announcer {
             socket,
             groups: self.config.ports.iter().map(group).collect(),
@@ -120,7 +124,8 @@ impl Mcast {
                 boot: BootId(rand::random()),
                 sequence: 0,
             },
-            keys: self.keys.clone(),
+            cookies,
+            keys,
             metrics: Arc::clone(&self.metrics),
             table: Table::default(),
             publish,
@@ -186,6 +191,8 @@ struct Announcer {
     buffer: Vec<u8>,
     /// The datagram sent last; the next has the next sequence number.
     me: Datagram,
+    cookies: watch::Receiver<Arc<[Secret]>>,
+    /// Out of the newest cookies.
     keys: Keys,
     metrics: Arc<Metrics>,
     table: Table,
@@ -223,6 +230,10 @@ impl Announcer {
                     announce_at = Instant::now() + period(self.announced);
                 }
                 () = sleep_until(refill_at), if credit == 0 => {}
+                // An error means that nobody is left who could change them.
+                Ok(()) = self.cookies.changed() => {
+                    self.keys = Keys::new(&self.cookies.borrow_and_update());
+                }
                 received = self.socket.recv_from(&mut self.buffer), if credit > 0 => {
                     credit -= 1;
                     match received {

@@ -12,14 +12,14 @@ use tokio::sync::watch;
 use tokio::time::sleep;
 use tokio_rustls::TlsStream;
 
-use super::tls::{FailureKind, Peer, REMAKE_WITHIN, TlsContext, TlsFailure};
+use super::tls::{Capped, FailureKind, Peer, REMAKE_WITHIN, TlsContext, TlsFailure};
 use crate::protocol::dist::handshake::HandshakeError;
 
 /// A connection of either kind. TLS is apart, so that its size costs only those who
 /// use it.
 pub(super) enum Carrier {
     Tcp(TcpStream),
-    Tls(Box<TlsStream<TcpStream>>),
+    Tls(Box<TlsStream<Capped<TcpStream>>>),
 }
 
 /// Calls one method on whichever stream it is.

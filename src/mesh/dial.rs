@@ -14,7 +14,8 @@ use super::carrier::{Carrier, Renewal, ShakeError};
 use super::driver::{self, Established};
 use super::listen::tune;
 use super::shared::Shared;
-use super::{DialError, MeshEvent, MeshSettings, escaped};
+use super::{DialError, MeshEvent, MeshSettings};
+use crate::escape::escaped;
 use crate::node::NodeName;
 use crate::protocol::dist::handshake::{Handshake, HandshakeError};
 
@@ -48,7 +49,7 @@ async fn run(shared: Arc<Shared>, peer: NodeName, give_up: Arc<Notify>) {
     match result {
         Ok(up) => {
             shared.metrics.handshake("out", "ok");
-            driver::run(&shared, up).await;
+            driver::start(&shared, up);
         }
         Err(Failure { error, cause }) => {
             shared.metrics.handshake("out", cause);
@@ -104,7 +105,7 @@ impl From<ShakeError> for Failure {
 }
 
 async fn attempt(shared: &Shared, peer: &NodeName) -> Result<Established, Failure> {
-    if *peer == shared.local.name {
+    if *peer == shared.settings.node {
         return Err(HandshakeError::OwnName.into());
     }
     let limit = shared.settings.handshake_timeout;
@@ -113,7 +114,7 @@ async fn attempt(shared: &Shared, peer: &NodeName) -> Result<Established, Failur
     tune(&stream);
     let ends = stream.peer_addr().and_then(|remote| Ok((remote, stream.local_addr()?)));
     let (remote, local) = ends.map_err(|error| DialError::Unreachable(error.to_string()))?;
-    let (prefix, local_node) = (shared.handshake_prefix(), Arc::clone(&shared.local));
+    let (prefix, local_node) = (shared.handshake_prefix(), shared.local());
     let mut machine = Handshake::dial(prefix, local_node, peer.clone(), rand::random());
     let opened = timeout(limit, open(shared, peer, stream, &mut machine)).await;
     let (stream, renewal) = opened.unwrap_or(Err(ShakeError::Timeout))?;

@@ -9,12 +9,13 @@ use std::io;
 use std::mem::MaybeUninit;
 use std::net::SocketAddr;
 use std::pin::{Pin, pin};
+use std::sync::Arc;
 use std::task::{Context, Poll, ready};
 use std::time::Duration;
 
 use tokio::io::{AsyncRead as _, AsyncWrite as _, AsyncWriteExt as _, ReadBuf};
 use tokio::time::{Instant, sleep_until, timeout};
-use tracing::debug;
+use tracing::{Instrument, debug};
 
 use super::carrier::{Carrier, Renewal, ShakeError};
 use super::queue::Queue;
@@ -111,7 +112,7 @@ fn step(
                     let _refusal = machine.decide(Decision::NotAllowed);
                     return Err(TlsFailure::from(error).into());
                 }
-                let own = &shared.local.name;
+                let own = &shared.settings.node;
                 let decision = shared.registry().decide(own, &peer, Instant::now());
                 machine.decide(decision)?;
             }
@@ -164,10 +165,18 @@ impl End {
     }
 }
 
+/// Starts the task of a link. It is another than the handshake's, whose memory goes with
+/// it, and which pays for no link that may never come.
+pub(super) fn start(shared: &Arc<Shared>, up: Established) {
+    let link = Arc::clone(shared);
+    let span = tracing::Span::current();
+    shared.spawn(async move { run(&link, up).await }.instrument(span));
+}
+
 /// A link's whole life, from its report as up to its report as down.
-pub(super) async fn run(shared: &Shared, up: Established) {
+async fn run(shared: &Shared, up: Established) {
     let Established { mut stream, peer, dialed, rtt, remote, local, rest, renewal } = up;
-    let (link, queue) = shared.registry().link_up(&shared.local.name, &peer, dialed);
+    let (link, queue) = shared.registry().link_up(&shared.local().name, &peer, dialed);
     shared.metrics.links.inc();
     debug!(link = link.0, %peer, dialed, "link up");
     let up = MeshEvent::Up { link, peer: peer.clone(), dialed, rtt, remote, local };

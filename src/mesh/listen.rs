@@ -13,9 +13,9 @@ use tracing::{Instrument, debug, debug_span, warn};
 
 use super::carrier::{Carrier, Renewal, ShakeError};
 use super::driver::{self, Established};
-use super::escaped;
 use super::gate::Permit;
 use super::shared::Shared;
+use crate::escape::escaped;
 use crate::node::NodeName;
 use crate::protocol::dist::handshake::Handshake;
 
@@ -106,8 +106,7 @@ pub(super) async fn inbound(
 ) {
     tune(&stream);
     let Ok(local) = stream.local_addr() else { return };
-    let mut machine =
-        Handshake::accept(shared.handshake_prefix(), Arc::clone(&shared.local), rand::random());
+    let mut machine = Handshake::accept(shared.handshake_prefix(), shared.local(), rand::random());
     let open = open(&shared, stream, &mut machine);
     let opened = tokio::select! {
         // One deadline for everything up to the link.
@@ -123,7 +122,7 @@ pub(super) async fn inbound(
             let rest = machine.into_rest();
             let (dialed, rtt) = (false, None);
             let up = Established { stream, peer, dialed, rtt, remote, local, rest, renewal };
-            driver::run(&shared, up).await;
+            driver::start(&shared, up);
         }
         Err(error) => failed(&shared, remote, machine.peer(), &error),
     }
@@ -140,6 +139,8 @@ async fn open(
         let peer = driver::shake(shared, &mut stream, machine, None).await?;
         return Ok((stream, None, peer.name));
     };
+    // Who connects and says nothing costs no TLS. Its end shows in the handshake.
+    let _something = stream.peek(&mut [0]).await;
     // Boxed: TLS handshakes are large, and no cost to those without.
     let (stream, certificate) = Box::pin(tls.accept(stream)).await?;
     let mut stream = Carrier::Tls(Box::new(stream));

@@ -8,8 +8,9 @@
 //! | task | started by | ends |
 //! | --- | --- | --- |
 //! | accept, one a bound address | [`Mesh::bind`] | at shutdown |
-//! | inbound, one a connection | accept | when the connection does; becomes the link's task |
-//! | dial, one a peer at a time | [`Mesh::dial`] | when the attempt fails; else becomes the link's task |
+//! | inbound, one a connection | accept | with its handshake |
+//! | dial, one a peer at a time | [`Mesh::dial`] | with its handshake |
+//! | link, one a link | inbound or dial, after the handshake | when the connection does |
 //!
 //! All of them are counted; [`Mesh::shutdown`] returns when the last is gone. A
 //! dropped [`Mesh`] ends them too, unwaited.
@@ -48,15 +49,15 @@ use tokio::sync::{mpsc, watch};
 
 pub use self::gate::{MAX_UNAUTHENTICATED, MAX_UNAUTHENTICATED_PER_ADDRESS};
 pub use self::queue::{QUEUE_BYTES, QUEUE_FRAMES};
-pub use self::throttle::{Throttle, escaped};
+pub use self::throttle::Throttle;
 pub use crate::protocol::dist::link::LinkTimes;
 
 use self::shared::Shared;
 use self::tls::TlsContext;
+use crate::cookies::Cookies;
 use crate::metrics::Metrics;
 use crate::node::NodeName;
 use crate::resolve::Resolver;
-use crate::secret::Secret;
 
 /// Places for events that the membership driver has not taken yet. It takes them as
 /// fast as they come; a few hundred cover a burst of fifty links that form at once.
@@ -159,8 +160,8 @@ pub struct MeshSettings {
     pub node: NodeName,
     /// Tells this node's lives apart in Erlang's identifiers; 0 is taken as 1.
     pub creation: u32,
-    /// Never empty: the first is offered, any is accepted.
-    pub cookies: Vec<Secret>,
+    /// Never empty: the first is offered, any is accepted. Changes serve new links.
+    pub cookies: Cookies,
     /// Listening addresses, all bound or none; empty: no listener.
     pub bind: Vec<SocketAddr>,
     /// A peer listens on this port plus its name's offset.
@@ -237,7 +238,7 @@ impl Mesh {
         settings: MeshSettings,
         metrics: Arc<Metrics>,
     ) -> Result<(Self, mpsc::Receiver<MeshEvent>), MeshError> {
-        if settings.cookies.is_empty() {
+        if settings.cookies.current().is_empty() {
             return Err(MeshError::NoCookie);
         }
         let listeners = settings

@@ -18,7 +18,8 @@ use crate::protocol::dist::handshake::Local;
 #[derive(Debug)]
 pub(super) struct Shared {
     pub(super) settings: MeshSettings,
-    pub(super) local: Arc<Local>,
+    /// Not 0.
+    creation: u32,
     pub(super) encoder: Encoder,
     pub(super) metrics: Arc<Metrics>,
     pub(super) gate: Arc<Gate>,
@@ -39,11 +40,9 @@ impl Shared {
         stop: watch::Receiver<bool>,
     ) -> Self {
         let creation = settings.creation.max(1);
-        let local =
-            Local { name: settings.node.clone(), creation, cookies: settings.cookies.clone() };
         Self {
             encoder: Encoder::new(&settings.node, creation),
-            local: Arc::new(local),
+            creation,
             settings,
             metrics,
             gate: Arc::default(),
@@ -54,6 +53,14 @@ impl Shared {
             stop,
             start: Instant::now(),
         }
+    }
+
+    /// What this node says of itself in a handshake that begins now. The cookies may be
+    /// others in the next one.
+    pub(super) fn local(&self) -> Arc<Local> {
+        let name = self.settings.node.clone();
+        let cookies = self.settings.cookies.current();
+        Arc::new(Local { name, creation: self.creation, cookies })
     }
 
     /// Never held across an await.

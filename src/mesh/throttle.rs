@@ -56,23 +56,3 @@ impl fmt::Display for Suppressed {
         }
     }
 }
-
-/// A peer's text as one harmless line: control characters escaped, cut at 256 characters.
-#[must_use]
-pub fn escaped(text: &str) -> String {
-    let mut out = String::new();
-    for (at, c) in text.chars().enumerate() {
-        if at == 256 {
-            out.push('…');
-            break;
-        }
-        // Besides control characters, those that reorder or hide what follows.
-        let hidden = matches!(c, '\u{200b}'..='\u{200f}' | '\u{2028}'..='\u{202e}' | '\u{2060}'..='\u{2069}' | '\u{feff}');
-        if c.is_control() || hidden {
-            out.extend(c.escape_unicode());
-        } else {
-            out.push(c);
-        }
-    }
-    out
-}

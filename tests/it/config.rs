@@ -198,7 +198,7 @@ fn snippets_of_the_reference_load() {
     let snippets = snippets(&page, "hocon");
     assert_eq!(snippets.len(), 6);
     let [least, language, ..] = snippets.as_slice() else { panic!() };
-    assert_eq!(over_base(least).node.cookies[0].expose(), "0f9a3c3e5b0c4c8a9d1e");
+    assert_eq!(over_base(least).node.cookies.current()[0].expose(), "0f9a3c3e5b0c4c8a9d1e");
     let config = over_base(language);
     let StrategyConfig::Static { seeds } = &config.cluster.strategy else { panic!() };
     assert_eq!(seeds.len(), 3);

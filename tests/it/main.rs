@@ -7,9 +7,11 @@
     reason = "a test fails by panicking, and its output is for people"
 )]
 
+mod adversary;
 mod api;
 mod config;
 mod conformance;
+mod cookies;
 mod deploy;
 mod dev;
 mod discovery;
@@ -26,3 +28,4 @@ mod partitions;
 mod support;
 mod tls;
 mod tls_cluster;
+mod wire;

@@ -114,6 +114,24 @@ async fn cookies_rotate_and_clusters_do_not_mix() {
 }
 
 #[tokio::test]
+async fn a_changed_cookie_seals_and_opens_from_then_on() {
+    let mcast = group(2);
+    let changed = |index, cookie: &str| {
+        let mut config = node(index, &mcast);
+        config.node.cookies = [Secret::new(cookie)].into_iter().collect();
+        config
+    };
+    let (one, two) = (changed(1, "old cookie"), changed(2, "new cookie"));
+    let mut old = Discovery::start(&one);
+    old.finds(&[""; 0]).await;
+    let mut new = Discovery::start(&two);
+    old.shows("unsigned datagrams", |old| old.datagrams("unsigned") > 0).await;
+    assert!(one.node.cookies.replace(vec![Secret::new("new cookie")]));
+    old.finds(&["emqx@10.0.0.2"]).await;
+    new.finds(&["emqx@10.0.0.1"]).await;
+}
+
+#[tokio::test]
 async fn hostile_datagrams_are_counted_and_change_nothing() {
     let mcast = group(3);
     let mut victim = Discovery::start(&node(1, &mcast));

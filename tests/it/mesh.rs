@@ -95,7 +95,7 @@ async fn closed(stream: &mut TcpStream) -> Vec<u8> {
 
 fn local(name: &str, cookie: &str) -> Arc<Local> {
     let name = NodeName::parse(name).unwrap();
-    Arc::new(Local { name, creation: 1, cookies: vec![Secret::new(cookie)] })
+    Arc::new(Local { name, creation: 1, cookies: [Secret::new(cookie)].into() })
 }
 
 /// A peer that knows the cookie, and then does with its connection what it likes.

@@ -1,8 +1,15 @@
 //! Agents over TLS as real processes: who gets in, what is told, and rotation under them.
 
-use muster::mesh::tls::REMAKE_WITHIN;
-use serde_json::{Value, json};
+use std::net::Ipv4Addr;
+use std::path::Path;
+use std::time::Duration;
 
+use muster::mesh::tls::{REMAKE_WITHIN, TlsContext};
+use muster::node::NodeName;
+use tokio::time::timeout;
+
+use crate::cookies::{NEW, OLD, cookie_file, put};
+use crate::support::adversary::{ATTACKER, Door, closed};
 use crate::support::agent::{Agent, Ground, Spec, names};
 use crate::support::cluster::Cluster;
 use crate::support::pki::{Ca, Leaf, TlsFiles};
@@ -24,77 +31,76 @@ fn files(spec: &Spec, ca: &Ca) -> TlsFiles {
     TlsFiles::write(&spec.home().join("tls"), &ca.pem, &leaf(ca, spec.name()))
 }
 
-fn metric(agent: &Agent, line: &str) -> u64 {
-    let text = agent.request("GET", "/metrics", None).unwrap().body;
-    let found = text.lines().find_map(|l| l.strip_prefix(line)?.trim().parse().ok());
-    found.unwrap_or(0)
-}
+const LEFT_BEHIND: &str = "left@127.0.0.66";
 
-fn handshakes(agent: &Agent, direction: &str, outcome: &str) -> u64 {
-    let labels = format!("direction=\"{direction}\",outcome=\"{outcome}\"");
-    metric(agent, &format!("muster_handshakes_total{{{labels}}}"))
-}
-
-/// What is known of every member, without what may change while nothing happens.
-fn histories(cluster: &Cluster) -> Vec<Value> {
-    let at = |agent: &Agent| {
-        let members = agent.get("/api/v1/members")["members"].as_array().unwrap().clone();
-        members
-            .iter()
-            .map(|m| {
-                let node = m["node"].as_str().unwrap();
-                let member = agent.get(&format!("/api/v1/members/{node}"));
-                json!([
-                    node,
-                    member["status"],
-                    member["since"],
-                    member["last_change"],
-                    member["incarnation"]
-                ])
-            })
-            .collect()
-    };
-    cluster.iter().map(at).collect()
+/// The first agent's door, for somebody with a certificate of this CA.
+fn left_behind_at(cluster: &Cluster, ca: &Ca) -> Door {
+    let dir = cluster.ground().directory.path().join("left");
+    let files = TlsFiles::write(&dir, &ca.pem, &ca.leaf(&["ip:127.0.0.66"])).verify_none();
+    let node = |name: &str| NodeName::parse(name).unwrap();
+    Door {
+        address: (Ipv4Addr::LOCALHOST, cluster.ground().ports.mesh(1)).into(),
+        victim: node(cluster[0].name()),
+        tls: Some(TlsContext::load(&files.conf(), &node(LEFT_BEHIND), true).unwrap()),
+    }
 }
 
 #[test]
 fn everything_rotates_without_a_suspicion() {
     let (old, new) = (Ca::new("old"), Ca::new("new"));
+    let cookie = |agent: &Path, text: &str| put(&agent.join("cookie"), text);
     let cluster = Cluster::start_with(3, |spec| {
         files(&spec, &old);
-        over_tls(spec)
+        cookie(spec.home(), OLD);
+        over_tls(cookie_file(spec))
     });
-    let before = histories(&cluster);
+    let before = cluster.histories();
     let both = format!("{}{}", old.pem, new.pem);
-    let everywhere = |step: u64, put: &dyn Fn(&Agent, &TlsFiles)| {
+    let everywhere = |step: u64, cookies: &str, put: &dyn Fn(&Agent, &TlsFiles)| {
         for agent in cluster.iter() {
             put(agent, &TlsFiles::open(&agent.home().join("tls")));
+            cookie(agent.home(), cookies);
         }
         for agent in cluster.iter() {
-            eventually("the files in use", LONG, || {
-                (metric(agent, "muster_tls_reloads_total{outcome=\"ok\"}") == step).then_some(())
-            });
+            for kind in ["tls", "cookie"] {
+                let metric = format!("muster_{kind}_reloads_total{{outcome=\"ok\"}}");
+                eventually("the files in use", LONG, || {
+                    (agent.metric(&metric) == step).then_some(())
+                });
+            }
         }
     };
-    everywhere(1, &|_, files| files.put("ca.pem", &both));
-    everywhere(2, &|agent, files| files.put_leaf(&leaf(&new, agent.name())));
-    everywhere(3, &|_, files| files.put("ca.pem", &new.pem));
+    everywhere(1, &format!("{OLD}\n{NEW}\n"), &|_, files| files.put("ca.pem", &both));
+    everywhere(2, &format!("{NEW}\n{OLD}\n"), &|agent, files| {
+        files.put_leaf(&leaf(&new, agent.name()));
+    });
+    // Somebody who has a link by then, with a certificate of the old CA.
+    let runtime = tokio::runtime::Runtime::new().unwrap();
+    let door = left_behind_at(&cluster, &old);
+    let enter = || runtime.block_on(door.enter(ATTACKER, LEFT_BEHIND, NEW));
+    let mut link = enter().unwrap();
+    everywhere(3, NEW, &|_, files| files.put("ca.pem", &new.pem));
     // By then every link has been made anew, and nobody has noticed.
     let all = cluster.names();
     always("every view whole", REMAKE_WITHIN, || {
         cluster.iter().all(|agent| names(&agent.get("/api/v1/cluster")["running_nodes"]) == all)
     });
-    let made: u64 = cluster.iter().map(|agent| handshakes(agent, "in", "ok")).sum();
+    let made: u64 = cluster.iter().map(|agent| agent.handshakes("in", "ok")).sum();
     assert!(made >= 6, "three links were made {made} times");
-    assert_eq!(histories(&cluster), before);
+    assert_eq!(cluster.histories(), before);
 
-    // Who was left behind with a certificate of the old CA is out.
-    let spec = over_tls(Spec::new(cluster.ground(), 4).seeds(&all));
+    // Who was left behind with a certificate of the old CA is out: with the link that was
+    // up, and for good.
+    let cut = async { timeout(Duration::from_secs(1), closed(&mut link)).await };
+    runtime.block_on(cut).expect("the link was cut");
+    assert!(enter().is_err());
+    let spec = Spec::new(cluster.ground(), 4).seeds(&all);
+    let spec = over_tls(spec.line(&format!("node.cookie = \"{NEW}\"")));
     let left_behind = TlsFiles::write(&spec.home().join("tls"), &both, &leaf(&old, spec.name()));
     let _agent = spec.start();
     for agent in cluster.iter() {
         eventually("a refusal", LONG, || {
-            (handshakes(agent, "in", "tls_unknown_ca") > 0).then_some(())
+            (agent.handshakes("in", "tls_unknown_ca") > 0).then_some(())
         });
         agent.wait_nodes(LONG, &all, &[]);
     }
@@ -113,7 +119,7 @@ fn a_certificate_of_another_node_stays_out() {
     for agent in &cluster[..2] {
         agent.wait_nodes(LONG, good, &[]);
         eventually("the refusal counted", LONG, || {
-            (handshakes(agent, "in", "tls_wrong_name") > 0).then_some(())
+            (agent.handshakes("in", "tls_wrong_name") > 0).then_some(())
         });
         agent.wait_log("is for muster:emqx1@127.0.0.1, 127.0.0.1, not for emqx3@127.0.0.1");
         agent.wait_nodes(LONG, good, &[]);
@@ -133,7 +139,7 @@ fn verify_none_works_and_is_told_everywhere() {
     });
     for agent in cluster.iter() {
         agent.wait_log("says verify_none: whoever has the cookie can speak as any node");
-        assert_eq!(metric(agent, "muster_tls_unverified"), 1);
+        assert_eq!(agent.metric("muster_tls_unverified"), 1);
         let notices = agent.get("/readyz?verbose")["notices"].to_string();
         assert!(notices.contains("verify_none"), "{notices}");
     }
@@ -159,7 +165,7 @@ fn files_that_cannot_be_used_are_told_until_they_can() {
     let line = agent.wait_log("changed TLS files cannot be used");
     assert!(line.contains("key.pem: not a whole PEM file"), "{line}");
     eventually("the notice", LONG, || (encryption()["ok"] == false).then_some(()));
-    assert_eq!(metric(agent, "muster_tls_reloads_total{outcome=\"failed\"}"), 1);
+    assert_eq!(agent.metric("muster_tls_reloads_total{outcome=\"failed\"}"), 1);
     agent.wait_nodes(LONG, &cluster.names(), &[]);
     files.put("key.pem", &good);
     eventually("the end of the notice", LONG, || (encryption()["ok"] == true).then_some(()));

@@ -8,6 +8,7 @@ use std::time::{Duration, SystemTime, UNIX_EPOCH};
 use rustls::pki_types::UnixTime;
 use rustls::{AlertDescription, CertificateError, Error, PeerIncompatible};
 
+use super::capped::TooMuch;
 use super::identity::IdentityError;
 
 /// Who or what made a handshake fail.
@@ -31,6 +32,8 @@ pub enum FailureKind {
     Incompatible,
     /// What came was no TLS.
     NotTls,
+    /// More came than a handshake may hold.
+    TooMuch,
     /// The connection ended.
     Closed,
 }
@@ -49,6 +52,7 @@ impl FailureKind {
             Self::PeerRefused => "tls_peer_refused",
             Self::Incompatible => "tls_incompatible",
             Self::NotTls => "tls_garbage",
+            Self::TooMuch => "tls_too_much",
             Self::Closed => "tls_closed",
         }
     }
@@ -82,6 +86,9 @@ impl TlsFailure {
     /// read that the other side did not like its certificate, so this serves there, too.
     #[must_use]
     pub fn from_io(error: &io::Error) -> Self {
+        if let Some(too_much) = error.get_ref().and_then(|inner| inner.downcast_ref::<TooMuch>()) {
+            return Self::new(FailureKind::TooMuch, too_much.to_string());
+        }
         match error.get_ref().and_then(|inner| inner.downcast_ref::<Error>()) {
             Some(error) => Self::from_tls(error),
             None if error.kind() == io::ErrorKind::UnexpectedEof => Self::new(

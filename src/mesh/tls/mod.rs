@@ -19,6 +19,7 @@
 //! `identity` judge certificates; `reload` watches the files.
 
 mod build;
+mod capped;
 mod failure;
 pub mod identity;
 mod material;
@@ -38,17 +39,20 @@ use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::sync::watch;
 use tokio_rustls::{TlsAcceptor, TlsConnector, TlsStream};
 
+pub use self::capped::{Capped, FREE_HANDSHAKE, LONG_HANDSHAKES, MAX_HANDSHAKE};
 pub use self::failure::{FailureKind, TlsFailure};
 pub use self::identity::IdentityError;
 pub use self::material::TlsError;
-pub use self::reload::{EXPIRY_WARNING, LOOK_INTERVAL, Look};
+pub use self::reload::{EXPIRY_WARNING, Look};
 
 use self::build::{Loaded, Material};
+use self::capped::Allowance;
 use self::identity::CertNames;
 use self::optfile::Sni;
-use self::reload::{Fingerprint, Watched};
+use self::reload::Reload;
 use self::verify::DialedPeer;
 use crate::node::{Host, NodeName};
+use crate::watched::Watched;
 
 /// New files reach every link within this time: long enough that a mesh of 64 remakes
 /// two links a second, short enough for whoever waits to remove the old CA.
@@ -69,7 +73,8 @@ struct Inner {
     verify_node_name: bool,
     current: RwLock<Arc<Material>>,
     generation: watch::Sender<u64>,
-    watched: Mutex<Watched>,
+    reload: Mutex<Reload>,
+    allowance: Allowance,
 }
 
 /// Who is at the other end of a TLS link, as far as certificates say.
@@ -124,14 +129,15 @@ impl TlsContext {
         let material = result?;
         // Taken after reading: what changed in between is read again only if it changes
         // once more, and a file replaced within these microseconds is not a rotation.
-        let watched = Watched { read: Fingerprint::of(&paths), paths, pending: None, failed: None };
+        let reload = Reload { files: Watched::read(paths), failed: None };
         Ok(Self(Arc::new(Inner {
             optfile: optfile.to_owned(),
             own: own.clone(),
             verify_node_name,
             current: RwLock::new(Arc::new(material)),
             generation: watch::Sender::new(1),
-            watched: Mutex::new(watched),
+            reload: Mutex::new(reload),
+            allowance: Allowance::default(),
         })))
     }
 
@@ -140,18 +146,21 @@ impl TlsContext {
     ///
     /// # Errors
     /// Why the peer was not let in, or went away.
-    pub async fn accept<S>(&self, stream: S) -> Result<(TlsStream<S>, Peer), TlsFailure>
+    pub async fn accept<S>(&self, stream: S) -> Result<(TlsStream<Capped<S>>, Peer), TlsFailure>
     where
         S: AsyncRead + AsyncWrite + Unpin,
     {
         let (material, generation) = self.current();
         let acceptor = TlsAcceptor::from(Arc::clone(&material.server));
-        let stream = acceptor
-            .accept_with(stream, |connection| connection.set_buffer_limit(Some(TLS_BUFFER)))
+        let mut stream = acceptor
+            .accept_with(Capped::new(stream, &self.0.allowance), |connection| {
+                connection.set_buffer_limit(Some(TLS_BUFFER))
+            })
             .await
             .map_err(|error| TlsFailure::from_io(&error))?;
         let certs = stream.get_ref().1.peer_certificates();
         let peer = self.peer(&material, generation, certs, material.verifies_accepted)?;
+        stream.get_mut().0.open();
         Ok((stream.into(), peer))
     }
 
@@ -164,21 +173,22 @@ impl TlsContext {
         &self,
         node: &NodeName,
         stream: S,
-    ) -> Result<(TlsStream<S>, Peer), TlsFailure>
+    ) -> Result<(TlsStream<Capped<S>>, Peer), TlsFailure>
     where
         S: AsyncRead + AsyncWrite + Unpin,
     {
         let (material, generation) = self.current();
         let connector = TlsConnector::from(self.client_config(&material, node));
         let name = server_name(node, material.sni.as_ref());
-        let stream = connector
-            .connect_with(name, stream, |connection| {
+        let mut stream = connector
+            .connect_with(name, Capped::new(stream, &self.0.allowance), |connection| {
                 connection.set_buffer_limit(Some(TLS_BUFFER));
             })
             .await
             .map_err(|error| TlsFailure::from_io(&error))?;
         let certs = stream.get_ref().1.peer_certificates();
         let peer = self.peer(&material, generation, certs, material.dialed_chain.is_some())?;
+        stream.get_mut().0.open();
         Ok((stream.into(), peer))
     }
 
@@ -210,7 +220,7 @@ impl TlsContext {
         let mut warnings = material.warnings.clone();
         warnings.extend(material.refusals.iter().cloned());
         warnings.extend(reload::expiry_warning(material.not_after, SystemTime::now()));
-        let failed = self.watched().failed.clone();
+        let failed = self.reload().failed.clone();
         warnings.extend(failed.map(|error| format!("changed TLS files are not used: {error}")));
         warnings
     }
@@ -220,8 +230,8 @@ impl TlsContext {
         (Arc::clone(&current), *self.0.generation.borrow())
     }
 
-    fn watched(&self) -> MutexGuard<'_, Watched> {
-        self.0.watched.lock().unwrap_or_else(PoisonError::into_inner)
+    fn reload(&self) -> MutexGuard<'_, Reload> {
+        self.0.reload.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     fn read_files(&self) -> Loaded {

@@ -1,13 +1,8 @@
 //! New files for new links, without a restart.
 //!
-//! One task, [`TlsContext::watch`], looks at the files' metadata once a second (through
-//! symbolic links, so that Kubernetes' swap of a whole directory counts). A change is
-//! read once it has held still for a second look, so that a file being written is left
-//! alone; what cannot be used is named and what works is kept.
+//! One task, [`TlsContext::watch`], looks at the files. What cannot be used is named, and
+//! what works is kept.
 
-use std::fs;
-use std::os::unix::fs::MetadataExt;
-use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::{Duration, SystemTime};
 
@@ -18,9 +13,7 @@ use super::TlsContext;
 use super::failure::utc_text;
 use super::material::TlsError;
 use crate::metrics::Metrics;
-
-/// Between two looks at the files. New files serve new links after two of them.
-pub const LOOK_INTERVAL: Duration = Duration::from_secs(1);
+use crate::watched::{LOOK_INTERVAL, Watched};
 
 /// From so long before its end on, a certificate's end is warned of.
 pub const EXPIRY_WARNING: Duration = Duration::from_secs(14 * 24 * 3600);
@@ -39,31 +32,10 @@ pub enum Look {
     Failed(TlsError),
 }
 
-/// What the system says of the files; different whenever one was written or replaced.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub(super) struct Fingerprint(Vec<Option<[i64; 6]>>);
-
-impl Fingerprint {
-    pub(super) fn of(paths: &[PathBuf]) -> Self {
-        let stat = |path: &PathBuf| {
-            let meta = fs::metadata(path).ok()?;
-            let (dev, ino) = (meta.dev().cast_signed(), meta.ino().cast_signed());
-            let size = meta.size().cast_signed();
-            // The change time moves with every write and rename; nobody can set it back.
-            Some([dev, ino, size, meta.mtime(), meta.ctime(), meta.ctime_nsec()])
-        };
-        Self(paths.iter().map(stat).collect())
-    }
-}
-
 /// What the watching remembers.
 #[derive(Debug)]
-pub(super) struct Watched {
-    pub(super) paths: Vec<PathBuf>,
-    /// Of the files as they were last read, used or not.
-    pub(super) read: Fingerprint,
-    /// Of files that differ from those, seen once.
-    pub(super) pending: Option<Fingerprint>,
+pub(super) struct Reload {
+    pub(super) files: Watched,
     /// Why the files as they are now are not in use.
     pub(super) failed: Option<String>,
 }
@@ -72,32 +44,20 @@ impl TlsContext {
     /// Looks at the files once and takes them if they changed and held still since the
     /// look before. Blocks for as long as the file system does.
     pub fn look(&self) -> Look {
-        let mut watched = self.watched();
-        let now = Fingerprint::of(&watched.paths);
-        if now == watched.read {
-            watched.pending = None;
+        let mut reload = self.reload();
+        if !reload.files.changed() {
             return Look::Same;
         }
-        if watched.pending.as_ref() != Some(&now) {
-            watched.pending = Some(now);
-            return Look::Same;
-        }
-        watched.pending = None;
         let loaded = self.read_files();
-        if loaded.paths != watched.paths {
-            // Files named by the new options: one more look, should they change just now.
-            watched.read = Fingerprint::of(&loaded.paths);
-            watched.paths = loaded.paths;
-        } else {
-            watched.read = now;
-        }
+        // Files named by the new options: one more look, should they change just now.
+        reload.files.follow(loaded.paths);
         match loaded.result.and_then(|material| self.replace(material)) {
             Ok(new) => {
-                watched.failed = None;
+                reload.failed = None;
                 if new { Look::Loaded } else { Look::Same }
             }
             Err(error) => {
-                watched.failed = Some(error.to_string());
+                reload.failed = Some(error.to_string());
                 Look::Failed(error)
             }
         }
@@ -135,7 +95,7 @@ impl TlsContext {
                     metrics.tls_reload("failed");
                 }
             }
-            metrics.tls_stale.set(i64::from(self.watched().failed.is_some()));
+            metrics.tls_stale.set(i64::from(self.reload().failed.is_some()));
             if warned.is_none_or(|at| now - at >= WARN_AGAIN)
                 && let Some(warning) = expiry_warning(self.not_after(), SystemTime::now())
             {

@@ -40,7 +40,7 @@ pub struct Local {
     /// Tells its lives apart, as far as Erlang's identifiers go; not 0.
     pub creation: u32,
     /// Never empty: the first is offered, any is accepted.
-    pub cookies: Vec<Secret>,
+    pub cookies: Arc<[Secret]>,
 }
 
 /// What the peer said of itself, proven by a cookie both know.

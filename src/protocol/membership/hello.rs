@@ -8,6 +8,7 @@ use super::links::{DialFailure, Link, LinkKey, Phase};
 use super::message::{ByeCode, Hello, Intent, Message, PROTOCOL, PROTOCOL_MIN};
 use super::record::{Health, Reason, Standing};
 use super::{Effect, Membership, Note, Refused};
+use crate::escape::escaped;
 use crate::node::NodeName;
 
 /// Dials under way at once: a full mesh's worth.
@@ -468,6 +469,7 @@ impl Membership {
             self.table.seen(now, &peer);
         }
         self.reject(now, &peer, &text);
+        self.note(Note::Refusal(code));
         if self.links.peer(&peer).complaint.as_ref() != Some(&text) {
             self.links.peer(&peer).complaint = Some(text.clone());
             self.note(Note::WeRefused(peer, text.clone()));
@@ -485,6 +487,8 @@ impl Membership {
     ) {
         let Some(link) = self.links.links.get_mut(&key) else { return };
         let peer = link.peer.clone();
+        // It goes to operators, by way of the log, the API and their terminals.
+        let text = &escaped(text);
         match code {
             Some(ByeCode::Stopping | ByeCode::Idle | ByeCode::Duplicate) => return,
             _ => link.phase = Phase::Closing,

@@ -2,7 +2,12 @@
 //!
 //! Fields are numbered and unknown ones skipped, so a release can add fields and
 //! an older one still reads the rest. A message kind that a release adds is sent
-//! only to peers whose [`Hello`] names a protocol version that has it.
+//! only to peers whose [`Hello`] names a protocol version that has it; whoever gets one
+//! all the same counts and drops it, and the link stays.
+//!
+//! Of the words within, [`ByeCode`] and [`super::Reason`] may be added to: an unknown one
+//! is read as none. [`Intent`], [`super::Health`] and [`super::Standing`] may not without a
+//! version that every member has, since a message with an unknown one is dropped whole.
 
 use minicbor::{Decode, Encode};
 
@@ -108,6 +113,26 @@ pub enum ByeCode {
     Removed,
 }
 
+impl ByeCode {
+    /// A fixed word for metrics.
+    #[must_use]
+    pub fn word(self) -> &'static str {
+        match self {
+            Self::Version => "version",
+            Self::ClusterName => "cluster_name",
+            Self::ClusterId => "cluster_id",
+            Self::Left => "left",
+            Self::NameConflict => "name_conflict",
+            Self::AutohealOff => "autoheal_off",
+            Self::Stopping => "stopping",
+            Self::Idle => "idle",
+            Self::Duplicate => "duplicate",
+            Self::Refused => "refused",
+            Self::Removed => "removed",
+        }
+    }
+}
+
 /// Anything said over a link.
 #[derive(Clone, Debug, PartialEq, Eq, Encode, Decode)]
 #[cbor(array)]
@@ -119,7 +144,7 @@ pub enum Message {
     #[n(1)]
     Bye {
         /// Why; `None` from a newer agent with a reason of its own.
-        #[n(0)]
+        #[cbor(n(0), with = "wire::word")]
         code: Option<ByeCode>,
         /// In words, at most 512 bytes.
         #[n(1)]

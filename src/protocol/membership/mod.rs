@@ -109,6 +109,8 @@ pub enum Note {
     Left(Reason),
     /// We refused a peer; the text says why.
     WeRefused(NodeName, String),
+    /// A link was refused, for the same reason as before or another; to be counted.
+    Refusal(ByeCode),
     /// A peer refused us.
     TheyRefused(NodeName, String),
     /// Another live process holds our node name; `None`: no longer.

@@ -175,7 +175,7 @@ pub struct Record {
     #[cbor(n(5), with = "wire::role")]
     pub role: Role,
     /// Why; `None` from a newer agent that has another reason.
-    #[n(6)]
+    #[cbor(n(6), with = "wire::word")]
     pub reason: Option<Reason>,
     /// On whose word.
     #[cbor(n(7), with = "wire::node")]

@@ -23,6 +23,38 @@ pub(super) mod node {
     }
 }
 
+/// A word out of a list that a newer agent may have added to: one that is not known is
+/// none. Without this it would take the item behind it along: what is derived skips one
+/// more than it has read.
+pub(super) mod word {
+    use minicbor::decode::Error as Unreadable;
+    use minicbor::encode::{Error as Unwritable, Write};
+    use minicbor::{Decode, Decoder, Encode, Encoder};
+
+    pub(in super::super) fn encode<C, W: Write, T: Encode<C>>(
+        word: &Option<T>,
+        e: &mut Encoder<W>,
+        ctx: &mut C,
+    ) -> Result<(), Unwritable<W::Error>> {
+        e.encode_with(word, ctx)?.ok()
+    }
+
+    pub(in super::super) fn decode<'b, C, T: Decode<'b, C>>(
+        d: &mut Decoder<'b>,
+        ctx: &mut C,
+    ) -> Result<Option<T>, Unreadable> {
+        let start = d.position();
+        match d.decode_with(ctx) {
+            Err(error) if error.is_unknown_variant() => {
+                d.set_position(start);
+                d.skip()?;
+                Ok(None)
+            }
+            read => read,
+        }
+    }
+}
+
 /// The version text, cut to its limit by whoever writes it, refused beyond it.
 pub(super) mod version {
     use super::super::record::MAX_VERSION;

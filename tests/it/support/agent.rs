@@ -353,6 +353,30 @@ impl Agent {
         serde_json::from_str(&answer.body).ok()
     }
 
+    /// A line of its metrics without the value, e.g. `muster_links`; 0 where there is none.
+    #[track_caller]
+    pub fn metric(&self, line: &str) -> u64 {
+        let text = self.request("GET", "/metrics", None).unwrap().body;
+        let found = text.lines().find_map(|l| l.strip_prefix(line)?.trim().parse().ok());
+        found.unwrap_or(0)
+    }
+
+    /// Handshakes counted, by `direction` and `outcome`.
+    #[track_caller]
+    pub fn handshakes(&self, direction: &str, outcome: &str) -> u64 {
+        let labels = format!("direction=\"{direction}\",outcome=\"{outcome}\"");
+        self.metric(&format!("muster_handshakes_total{{{labels}}}"))
+    }
+
+    /// What it knows of a member, without what may change while nothing happens: whoever
+    /// was suspect for a moment has another history after it.
+    #[track_caller]
+    pub fn history_of(&self, node: &str) -> Value {
+        let member = self.get(&format!("/api/v1/members/{node}"));
+        let fields = ["node", "status", "since", "last_change", "incarnation"];
+        fields.map(|field| member[field].clone()).into_iter().collect()
+    }
+
     /// `status` of a member in this agent's view; `None`: not listed.
     pub fn status_of(&self, node: &str) -> Option<String> {
         let answer = self.request("GET", &format!("/api/v1/members/{node}"), None).ok()?;

@@ -4,6 +4,8 @@ use std::ops::{Deref, DerefMut};
 use std::sync::Arc;
 use std::time::Duration;
 
+use serde_json::Value;
+
 use super::agent::{Agent, Ground, Spec};
 use super::wait::LONG;
 
@@ -75,6 +77,14 @@ impl Cluster {
                 agent.wait_nodes(within, running, stopped);
             }
         }
+    }
+
+    /// [`Agent::history_of`] everybody at everybody.
+    #[track_caller]
+    pub fn histories(&self) -> Vec<Value> {
+        let names = self.names();
+        let pairs = self.agents.iter().flat_map(|at| names.iter().map(move |of| (at, of)));
+        pairs.map(|(at, of)| at.history_of(of)).collect()
     }
 
     /// Adds an agent, started.

@@ -8,6 +8,7 @@ use muster::config::{
     AgentConfig, ApiConfig, ApiListen, ClusterConfig, Config, DiscoveryConfig, LogConfig,
     LogFormat, MeshConfig, NodeConfig, ProtoDist, ReadyConfig, StrategyConfig,
 };
+use muster::cookies::Cookies;
 use muster::discovery::{self, DiscoveryError, DiscoveryEvent, DiscoveryHandle};
 use muster::metrics::{Metrics, Outcome, Word};
 use muster::node::{NodeName, Role};
@@ -28,7 +29,7 @@ pub fn config(node: &str, strategy: StrategyConfig) -> Config {
     Config {
         node: NodeConfig {
             name: NodeName::parse(node).unwrap(),
-            cookies: vec![Secret::new(COOKIE)],
+            cookies: Cookies::from_iter([Secret::new(COOKIE)]),
             data_dir: "data".into(),
             role: Role::Core,
             ssl_dist_optfile: "etc/ssl_dist.conf".into(),

@@ -5,6 +5,7 @@ use std::net::{Ipv4Addr, SocketAddr, TcpListener};
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
+use muster::cookies::Cookies;
 use muster::mesh::tls::TlsContext;
 use muster::mesh::{DialError, LinkId, LinkTimes, Mesh, MeshEvent, MeshSettings};
 use muster::metrics::Metrics;
@@ -35,7 +36,7 @@ pub fn settings(name: &str, base_port: u16) -> MeshSettings {
         ipv6: ip.is_ipv6(),
         node,
         creation: 7,
-        cookies: vec![Secret::new("C")],
+        cookies: Cookies::from_iter([Secret::new("C")]),
         peer_base_port: base_port,
         handshake_timeout: Duration::from_secs(7),
         max_frame: 1 << 20,

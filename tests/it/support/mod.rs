@@ -7,6 +7,7 @@
 #![allow(dead_code, reason = "every topic uses its own part of this")]
 #![allow(unreachable_pub, reason = "a test binary exports nothing")]
 
+pub mod adversary;
 pub mod agent;
 pub mod bind;
 pub mod cluster;

@@ -65,3 +65,19 @@ pub fn repeatedly(during: Duration, mut action: impl FnMut(usize)) -> usize {
     }
     rounds
 }
+
+/// Asks until two answers in a row are the same.
+#[track_caller]
+#[allow(clippy::disallowed_methods, reason = "tests of real processes live in real time")]
+pub fn settled<T: PartialEq>(what: &str, within: Duration, mut ask: impl FnMut() -> T) -> T {
+    let mut last = None;
+    eventually(what, within, || {
+        let answer = ask();
+        if last.as_ref() == Some(&answer) {
+            return Some(answer);
+        }
+        last = Some(answer);
+        std::thread::sleep(LOOK * 4);
+        None
+    })
+}
