@@ -7,7 +7,7 @@ WORKDIR /src
 RUN apt-get update \
  && apt-get install --no-install-recommends -y protobuf-compiler libprotobuf-dev \
  && rm -rf /var/lib/apt/lists/*
-COPY Cargo.toml Cargo.lock ./
+COPY Cargo.toml Cargo.lock build.rs ./
 COPY .cargo .cargo
 COPY build build
 COPY src src

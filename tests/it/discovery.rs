@@ -4,12 +4,14 @@
 use std::net::Ipv4Addr;
 use std::path::Path;
 use std::sync::Arc;
+use std::sync::atomic::Ordering::SeqCst;
 
 use serde_json::{Value, json};
 
 use crate::support::agent::{Agent, Ground, Spec, names};
 use crate::support::bind::Bind;
 use crate::support::etcd::Etcd;
+use crate::support::kube::fake::Fake;
 use crate::support::mcast::group;
 use crate::support::soak::{outage, rounds};
 use crate::support::wait::{LONG, always};
@@ -31,6 +33,7 @@ const STATIC: usize = 0;
 const DNS_A: usize = 1;
 const DNS_SRV: usize = 2;
 const ETCD: usize = 3;
+const K8S: usize = 4;
 
 /// An agent on a loopback address of its own, so that names without digits do.
 fn on(ground: &Arc<Ground>, k: u16, node: &str, address: Ipv4Addr) -> Spec {
@@ -134,6 +137,23 @@ fn the_manuals_etcd_example_forms_a_cluster_and_shows_its_listing() {
     agents[2].term();
     agents[2].wait_exit();
     assert_eq!(etcd.keys(), keys[..2]);
+}
+
+/// On loopback, whose addresses a real API server takes for nobody's endpoints: so the one
+/// of the tests answers here.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn the_manuals_kubernetes_example_forms_a_cluster() {
+    let fake = Fake::start(None).await;
+    fake.knobs().open.store(true, SeqCst);
+    let address = |k: u16| Ipv4Addr::from(u32::from(Ipv4Addr::new(127, 79, 0, 0)) + u32::from(k));
+    let endpoints = [1, 2, 3].map(|k| json!({"addresses": [address(k)], "conditions": {}}));
+    fake.put_slice("emqx-a", "default", "emqx", json!(endpoints));
+    let snippet = manual(K8S, &[("http://10.110.111.204:8080", &fake.url())]);
+    let ground = Ground::new(3);
+    let mut agents: Vec<_> = (1..=3)
+        .map(|k| on(&ground, k, &format!("emqx@{}", address(k)), address(k)).line(&snippet).spawn())
+        .collect();
+    wait_formed(&mut agents);
 }
 
 #[test]
