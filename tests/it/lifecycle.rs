@@ -271,8 +271,9 @@ fn all_restart_cold_from_their_disks_without_seeds() {
 #[test]
 fn a_damaged_state_file_is_moved_aside() {
     let mut cluster = Cluster::start(2);
-    cluster[0].kill9();
     let state = cluster[0].home().join("data/muster/state.json");
+    eventually("the state on disk", LONG, || state.exists().then_some(()));
+    cluster[0].kill9();
     let text = std::fs::read_to_string(&state).unwrap();
     std::fs::write(&state, &text[..text.len() / 2]).unwrap();
     cluster[0].start_again();
