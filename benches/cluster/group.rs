@@ -133,7 +133,7 @@ impl Group {
             let api = ground.api(observer + 1);
             match system {
                 System::Muster | System::MusterTls => {
-                    observers.spawn(agent::observe(api, reporter))
+                    observers.spawn(agent::observe(api, n, reporter))
                 }
                 System::Serf => {
                     let output = process.as_mut().and_then(Process::stdout).unwrap();

@@ -8,7 +8,7 @@
 //! last observer concerned has heard.
 //!
 //! `-- --quick` takes about a minute; `-- --only muster` (or `muster-tls`, `serf`, `erlang`)
-//! leaves out the others.
+//! leaves out the others, `-- --formation` all but the formation of clusters.
 #![allow(
     clippy::unwrap_used,
     clippy::expect_used,
@@ -37,6 +37,7 @@ const LIMIT: Duration = Duration::from_secs(100);
 /// How much is measured.
 struct Plan {
     quick: bool,
+    formation_only: bool,
     systems: Vec<System>,
 }
 
@@ -55,7 +56,8 @@ impl Plan {
                 installed
             })
             .collect();
-        Self { quick: arguments.iter().any(|a| a == "--quick"), systems }
+        let given = |flag: &str| arguments.iter().any(|argument| argument == flag);
+        Self { quick: given("--quick"), formation_only: given("--formation"), systems }
     }
 
     /// How often a cluster of this size is formed.
@@ -131,6 +133,9 @@ async fn main() {
 
 async fn measure(plan: &Plan, report: &mut Report) {
     formation(plan, report).await;
+    if plan.formation_only {
+        return;
+    }
     for &system in &plan.systems {
         kills(plan, report, system).await;
         freezes(plan, report, system).await;

@@ -75,9 +75,11 @@ pub(crate) fn command(ground: &Ground, k: usize, tls: Option<&Authority>) -> Com
     command
 }
 
-/// Reports the events of one agent, from its first.
-pub(crate) async fn observe(api: SocketAddr, reporter: Reporter) {
-    let mut stream = connect(api, Duration::from_millis(5)).await;
+/// Reports the events of one of `n` agents, from its first. It looks for the agent the more
+/// seldom the more of them there are: looking costs, and looking late shows.
+pub(crate) async fn observe(api: SocketAddr, n: usize, reporter: Reporter) {
+    let pause = Duration::from_micros(100) * u32::try_from(n).unwrap();
+    let mut stream = connect(api, pause).await;
     let request = format!("GET /api/v1/events HTTP/1.1\r\nHost: {api}\r\nLast-Event-ID: 0\r\n\r\n");
     if stream.write_all(request.as_bytes()).await.is_err() {
         return;
