@@ -184,7 +184,7 @@ fn histories() {
 
 /// Seeds that found a bug, with what it was. What a seed decides changes with every new
 /// draw of randomness in the core, so each bug has a test of its own beside the core, too.
-const REGRESSIONS: [(u64, &str); 10] = [
+const REGRESSIONS: [(u64, &str); 11] = [
     (2161, "a leave answered late, by a slow disk, after an invitation back"),
     (3465, "a leave answered late, by a slow disk, after discovery was enabled"),
     (3562, "removed while a newcomer waited for a name, and linked to it afterwards"),
@@ -195,6 +195,7 @@ const REGRESSIONS: [(u64, &str); 10] = [
     (26194, "invited elsewhere while another joined: a member of the old cluster in the new"),
     (30937, "the checker took what it had last seen of a member for what the member was"),
     (33181, "cleaned away in reach, by a node that had only just become the one to clean"),
+    (93514, "left at the word of the old cluster of a node that was just invited"),
 ];
 
 #[test]

@@ -330,6 +330,7 @@ impl World {
     /// Notes what changed in what a process says of itself and holds of others.
     fn observe(&mut self, pid: Pid) {
         let now = self.now;
+        let automatic = self.plan.clusters[self.nodes[self.processes[pid].node].cluster].automatic;
         let process = &mut self.processes[pid];
         let machine = &process.machine;
         let version = machine.durable_version();
@@ -339,12 +340,19 @@ impl World {
         process.seen_version = version;
         let mut facts = Vec::new();
         let own = (machine.id(), machine.me().standing, machine.me().epoch);
+        let before = process.own.and_then(|(id, ..)| id);
+        let moved = !automatic && before.is_some() && before != own.0;
         if process.own != Some(own) {
             process.own = Some(own);
             let (id, standing, epoch) = own;
             facts.push(Fact::Own { pid, id, standing, epoch });
         }
         let majority = majority(process.held.values(), machine.table());
+        if moved {
+            // Whatever was held of a node in the old cluster says nothing of it in the new.
+            let held = std::mem::take(&mut process.held);
+            facts.extend(held.into_keys().map(|node| Fact::Dropped(pid, node)));
+        }
         let mut gone: BTreeSet<NodeName> = process.held.keys().cloned().collect();
         let mut buried = Vec::new();
         for entry in machine.table().entries() {

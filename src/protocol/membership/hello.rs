@@ -379,7 +379,8 @@ impl Membership {
         state.intent = Intent::Meet;
         self.links.unplan(&peer);
         let will_move = self.agree_on_id(now, key, mine, &hello);
-        if let Some(said) = hello.you {
+        // Who is about to move here speaks for the cluster that it leaves.
+        if let Some(said) = hello.you.filter(|_| !will_move) {
             self.learn(now, said);
         }
         if self.me.standing == Standing::Left || !self.is_open(key) {

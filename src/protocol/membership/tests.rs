@@ -507,3 +507,21 @@ fn a_name_is_taken_only_as_long_as_somebody_says_so() {
         (None, State::Joined)
     );
 }
+
+/// Simulator, seed 93514.
+#[test]
+fn who_is_invited_does_not_speak_for_the_cluster_it_leaves() {
+    let mut net = Net::new();
+    net.start(settings(1, false), Durable::default());
+    let machine = net.nodes.get_mut(&name(1)).unwrap();
+    machine.handle_request(net.now, RequestId(1), Action::Invite { node: name(2) });
+    // In its old cluster node 1 was removed.
+    let me = machine.me().clone();
+    let removed = me.with(Standing::ForceLeft, Reason::ForceLeft, &name(2));
+    let link = LinkKey(9000);
+    machine.handle_link_up(net.now, link, &name(2), true, None);
+    let guest = Membership::new(settings(2, false), Durable::default(), net.now, 2);
+    let hello = Hello { you: Some(removed), ..guest.hello(&name(1), Intent::Meet) };
+    machine.handle_frame(net.now, link, &Message::Hello(Box::new(hello)).encode());
+    assert_eq!(machine.state(), State::Joined);
+}
