@@ -60,14 +60,6 @@ fn wait_formed(agents: &mut [Agent]) {
     assert!(ids.iter().all(|id| *id == ids[0]), "{ids:?}");
 }
 
-/// What must not change while only the backend has troubles.
-fn members(agent: &Agent) -> Vec<(Value, Value, Value)> {
-    let list = agent.get("/api/v1/members");
-    let list = list["members"].as_array().unwrap().clone();
-    let seen = |m: &Value| (m["node"].clone(), m["status"].clone(), m["since"].clone());
-    list.iter().map(seen).collect()
-}
-
 fn last_error(agent: &Agent) -> Value {
     agent.get("/api/v1/cluster")["discovery"]["last_error"].clone()
 }
@@ -227,13 +219,13 @@ fn an_outage_of_dns_changes_nothing_about_the_members() {
     for agent in &agents {
         agent.wait_for("an answer", LONG, |view| found(view));
     }
-    let before: Vec<_> = agents.iter().map(members).collect();
+    let before: Vec<_> = agents.iter().map(Agent::standings).collect();
     bind.stop();
     for agent in &agents {
         agent.wait_for("the outage", LONG, |view| view["discovery"]["last_error"].is_string());
     }
     always("the members are as they were", outage(), || {
-        agents.iter().map(members).collect::<Vec<_>>() == before
+        agents.iter().map(Agent::standings).collect::<Vec<_>>() == before
     });
     for agent in &agents {
         assert!(last_error(agent).as_str().unwrap().contains("emqx.muster.test"));
@@ -251,7 +243,7 @@ fn an_outage_of_dns_changes_nothing_about_the_members() {
             view["discovery"]["last_error"].is_null()
         });
     }
-    assert_eq!(agents.iter().map(members).collect::<Vec<_>>(), before);
+    assert_eq!(agents.iter().map(Agent::standings).collect::<Vec<_>>(), before);
 }
 
 /// Nobody founds a cluster of its own only because it asked first.

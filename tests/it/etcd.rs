@@ -502,8 +502,6 @@ mod agents {
     use std::net::Ipv4Addr;
     use std::sync::Arc;
 
-    use serde_json::Value;
-
     use super::*;
     use crate::support::agent::{Agent, Ground, Spec};
     use crate::support::soak::{outage, rounds};
@@ -522,16 +520,6 @@ mod agents {
         for agent in agents {
             agent.wait_nodes(LONG, &all, &[]);
         }
-    }
-
-    /// What an event would change: not the links and round trips, which come and go.
-    fn members(agent: &Agent) -> Vec<[Value; 4]> {
-        let mut answer = agent.get("/api/v1/members");
-        let members = answer["members"].as_array_mut().unwrap();
-        let of = |member: &mut Value| {
-            ["node", "status", "since", "incarnation"].map(|key| member[key].take())
-        };
-        members.iter_mut().map(of).collect()
     }
 
     #[test]
@@ -554,8 +542,8 @@ mod agents {
         assert!(took < Duration::from_millis(500), "{took:?} until the new member is everywhere");
 
         etcd.kill(0);
-        let before: Vec<_> = agents.iter().map(members).collect();
-        let unchanged = || agents.iter().map(members).eq(before.iter().cloned());
+        let before: Vec<_> = agents.iter().map(Agent::standings).collect();
+        let unchanged = || agents.iter().map(Agent::standings).eq(before.iter().cloned());
         always("no member event without etcd", outage(), unchanged);
         for agent in &agents[..3] {
             let discovery = &agent.get("/api/v1/cluster")["discovery"];

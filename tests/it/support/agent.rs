@@ -383,6 +383,16 @@ impl Agent {
         (answer.status == 200).then(|| answer.json()["status"].as_str().unwrap().to_owned())
     }
 
+    /// What an event would change of each member: not the links and round trips, which come
+    /// and go.
+    pub fn standings(&self) -> Vec<[Value; 4]> {
+        let mut answer = self.get("/api/v1/members");
+        let of = |member: &mut Value| {
+            ["node", "status", "since", "incarnation"].map(|key| member[key].take())
+        };
+        answer["members"].as_array_mut().unwrap().iter_mut().map(of).collect()
+    }
+
     /// Waits for a condition on the cluster route, and returns what met it.
     #[track_caller]
     pub fn wait_for(
