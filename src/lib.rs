@@ -40,7 +40,7 @@
 //! | [`mesh`] | sockets: listen, dial, TCP, TLS, one driver per link | [`protocol`]`::dist`, [`resolve`] |
 //! | [`config`] | text to a typed, validated [`config::Config`] | [`node`], [`secret`], [`cookies`] |
 //! | [`protocol`] | the pure core: no tokio, no sockets, no clock, no global randomness | [`node`], [`escape`] |
-//! | [`node`], [`secret`], [`cookies`], [`escape`], [`view`], [`events`], [`metrics`] | the words everybody uses | nothing |
+//! | [`attributes`], [`node`], [`secret`], [`cookies`], [`escape`], [`view`], [`events`], [`metrics`] | the words everybody uses | nothing |
 //! | [`watched`] | notices files that change | nothing |
 //!
 //! CI fails when `protocol` names tokio, a socket, a clock or a global source of
@@ -48,6 +48,7 @@
 
 pub mod agent;
 pub mod api;
+pub mod attributes;
 pub mod cli;
 pub mod command;
 pub mod config;
