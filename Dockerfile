@@ -3,10 +3,6 @@
 
 FROM rust:1.95-slim-bookworm AS build
 WORKDIR /src
-# etcd-client compiles its .proto files with this.
-RUN apt-get update \
- && apt-get install --no-install-recommends -y protobuf-compiler libprotobuf-dev \
- && rm -rf /var/lib/apt/lists/*
 COPY Cargo.toml Cargo.lock build.rs ./
 COPY .cargo .cargo
 COPY build build

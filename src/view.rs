@@ -189,3 +189,4 @@ impl Snapshot {
         self.nodes(|status| status == MemberStatus::Down)
     }
 }
+// x
