@@ -1,47 +1,56 @@
 //! The agent: owns the parts, wires them, and shuts them down in order.
 //!
-//! Everything that can fail for an operator's reason is opened first: the state
-//! directory, the mesh's addresses, the API's address. Only then anything runs.
+//! Everything that can fail for an operator's reason is opened first: the TLS files, the
+//! addresses ([`Listeners`]), the state directory. [`build`] wires the parts, and only
+//! [`Agent::run`] lets the membership work. Nothing here needs the process: signals are
+//! whoever's runs the agent.
 //!
 //! # Tasks
 //!
 //! | task | owner | ends |
 //! | --- | --- | --- |
-//! | membership driver | [`run`] | on the stop signal, after goodbyes and the last save |
-//! | API server | [`run`] | on the stop signal, after the requests under way |
+//! | membership driver | [`Agent::run`] | on the stop signal, after goodbyes and the last save |
+//! | API server | [`Agent::run`] | on the stop signal, after the requests under way |
+//! | health listener's server | [`Agent::run`] | on the stop signal, after the driver |
 //! | discovery runner | the driver | withdrawn by the driver |
 //! | mesh tasks | the driver | with the mesh's shutdown |
-//! | watch over the TLS files | [`run`] | with the process; it holds nothing open |
-//! | watch over the cookie files | [`run`] | with the process; it holds nothing open |
+//! | watch over the TLS files | [`build`] | with the runtime; it holds nothing open |
+//! | watch over the cookie files | [`build`] | with the runtime; it holds nothing open |
 //! | state saver | the driver | after the last save |
 //!
 //! Shutdown: the driver says goodbye to the peers, who see this node down at once; the
-//! API answers until then.
+//! API answers until then. A driver that ends unasked ends the agent with an error: what
+//! it leaves would be an API over a view that never changes again.
 
 mod cookie_files;
 mod disk;
 mod driver;
 mod present;
+pub mod signals;
 
 use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
-use tokio::signal::unix::{SignalKind, signal};
+use futures_util::future::BoxFuture;
 use tokio::sync::{mpsc, oneshot, watch};
+use tokio::task::JoinSet;
 use tokio::time::Instant;
+use tokio_util::sync::CancellationToken;
 use tracing::{info, warn};
 
 pub use disk::DiskError;
 
+use crate::api::probes::{self, ProbeListener};
 use crate::api::{self, ApiState};
 use crate::command::{Command, Commands, Refused};
-use crate::config::{Config, StrategyConfig};
+use crate::config::{ApiListen, Config, StrategyConfig};
 use crate::events::EventLog;
 use crate::mesh::tls::{TlsContext, TlsError};
-use crate::mesh::{LinkTimes, Mesh, MeshError, MeshSettings};
+use crate::mesh::{LinkTimes, Listening, Mesh, MeshError, MeshSettings};
 use crate::metrics::Metrics;
 use crate::node::BootId;
+use crate::notices::Notices;
 use crate::protocol::membership::{Membership, Settings, Timing};
 use crate::resolve::Resolver;
 use crate::{discovery, view};
@@ -55,7 +64,7 @@ pub const VERSION: &str = env!("CARGO_PKG_VERSION");
 /// The driver's goodbyes, its last save and the withdrawal take no longer.
 const STOP_GRACE: Duration = Duration::from_secs(4);
 
-/// Why the agent could not start. Nothing was left running or half-changed.
+/// Why the agent could not start, or ended. Nothing was left running or half-changed.
 #[derive(Debug, thiserror::Error)]
 pub enum AgentError {
     /// The state directory: the operator's, or another process's.
@@ -76,57 +85,129 @@ pub enum AgentError {
     /// Signals cannot be received (the system's limits).
     #[error("cannot receive signals: {0}")]
     Signals(std::io::Error),
+    /// A mistake of ours, not the operator's: a part that must not end has ended.
+    #[error(
+        "the membership driver has ended ({0}), and the agent cannot work without it: please \
+         report this with the log; a supervisor that starts the agent again heals it meanwhile"
+    )]
+    DriverEnded(String),
 }
 
-/// Runs the agent until SIGTERM or SIGINT.
+/// The addresses that an agent is reached at, bound and not served yet.
+#[derive(Debug)]
+pub struct Listeners {
+    /// The mesh's; none for a singleton.
+    pub mesh: Listening,
+    /// The API's.
+    pub api: api::Listener,
+    /// The one for health checks, where it is configured.
+    pub health: Option<ProbeListener>,
+}
+
+impl Listeners {
+    /// Binds what the configuration says; needs a tokio runtime.
+    ///
+    /// # Errors
+    /// [`AgentError`]; nothing stays bound then.
+    pub fn bind(config: &Config) -> Result<Self, AgentError> {
+        let mesh = Listening::bind(&mesh_addresses(config))?;
+        let api = api::Listener::bind(&config.agent.api)?;
+        let health = None;
+        Ok(Self { mesh, api, health })
+    }
+}
+
+/// An agent whose parts are wired and which takes part in nothing yet.
+pub struct Agent {
+    listener: api::Listener,
+    health: Option<ProbeListener>,
+    state: ApiState,
+    membership: BoxFuture<'static, ()>,
+    stop: oneshot::Sender<()>,
+}
+
+/// Wires an agent from its configuration, its certificates (see [`tls`]) and its
+/// listeners; what happens is counted in `metrics`. Needs a tokio runtime, which runs the
+/// parts.
 ///
 /// # Errors
-/// [`AgentError`] when it could not start.
-pub async fn run(config: Config) -> Result<(), AgentError> {
+/// [`AgentError`] when a part could not be opened.
+pub fn build(
+    config: Config,
+    tls: Option<TlsContext>,
+    listeners: Listeners,
+    metrics: Arc<Metrics>,
+) -> Result<Agent, AgentError> {
     let config = Arc::new(config);
-    let mut terminate = signal(SignalKind::terminate()).map_err(AgentError::Signals)?;
-    let mut interrupt = signal(SignalKind::interrupt()).map_err(AgentError::Signals)?;
-    let metrics = Arc::new(Metrics::default());
     let events = Arc::new(EventLog::default());
+    let notices = Arc::new(Notices::default());
     let (commands, requests) = Commands::channel();
-    let tls = tls(&config)?;
-    let dir = StateDir::open(&config.node.data_dir.join("muster"))?;
-    let listener = api::Listener::bind(&config.agent.api)?;
-    let presenter = Presenter::new(Arc::clone(&config), Arc::clone(&events));
     let (stop, stopped) = oneshot::channel();
-    let (snapshot, membership) = if matches!(config.cluster.strategy, StrategyConfig::Singleton) {
-        singleton(presenter, requests, stopped)
-    } else {
-        member(&config, &metrics, tls, dir, presenter, requests, stopped)?
-    };
-    let (api_stop, api_stopped) = oneshot::channel::<()>();
-    let state = ApiState { config: Arc::clone(&config), snapshot, commands, events, metrics };
+    let asked = Asked { commands: requests, stop: stopped };
+    let dir = StateDir::open(&config.node.data_dir.join("muster"))?;
+    let presenter = Presenter::new(Arc::clone(&config), Arc::clone(&events));
+    let Listeners { mesh, api: listener, health } = listeners;
     info!(
         "muster {VERSION} runs as {} in cluster {:?}: strategy {}, {}, API on {}",
         config.node.name,
         config.cluster.name,
         config.cluster.strategy.name(),
         config.cluster.proto_dist.name(),
-        config.agent.api.listen
+        listener.listen()
     );
-    let server = tokio::spawn(api::serve(listener, state, async {
-        // Dropped or sent: both mean that it is time.
-        let _either = api_stopped.await;
-    }));
-    notify(&[sd_notify::NotifyState::Ready]);
-    tokio::select! {
-        _ = terminate.recv() => info!("SIGTERM: this node stops"),
-        _ = interrupt.recv() => info!("SIGINT: this node stops"),
+    let (snapshot, membership) = if is_singleton(&config) {
+        singleton(presenter, dir, asked)
+    } else {
+        member(&config, &metrics, (mesh, tls), dir, presenter, asked)?
+    };
+    let (_, config) = watch::channel(config);
+    let state = ApiState { config, snapshot, commands, events, metrics, notices };
+    Ok(Agent { listener, health, state, membership, stop })
+}
+
+impl Agent {
+    /// Where the API listens.
+    #[must_use]
+    pub fn api(&self) -> &ApiListen {
+        self.listener.listen()
     }
-    notify(&[sd_notify::NotifyState::Stopping]);
-    // The receivers may have ended already; there is nothing to stop then.
-    let _ended = stop.send(());
-    if tokio::time::timeout(STOP_GRACE, membership).await.is_err() {
-        warn!("the goodbyes were not finished within {} s", STOP_GRACE.as_secs());
+
+    /// Takes part in the cluster and serves the API until `stop` resolves.
+    ///
+    /// # Errors
+    /// [`AgentError::DriverEnded`].
+    pub async fn run(self, stop: impl Future<Output = ()>) -> Result<(), AgentError> {
+        let mut membership = tokio::spawn(self.membership);
+        let mut servers = JoinSet::new();
+        let end = CancellationToken::new();
+        if let Some(listener) = self.health {
+            servers.spawn(probes::serve(
+                listener,
+                self.state.clone(),
+                end.clone().cancelled_owned(),
+            ));
+        }
+        servers.spawn(api::serve(self.listener, self.state, end.clone().cancelled_owned()));
+        notify(&[sd_notify::NotifyState::Ready]);
+        let result = tokio::select! {
+            () = stop => Ok(()),
+            ended = &mut membership => Err(AgentError::DriverEnded(match ended {
+                Ok(()) => "without a word".to_owned(),
+                Err(crashed) => crashed.to_string(),
+            })),
+        };
+        notify(&[sd_notify::NotifyState::Stopping]);
+        if result.is_ok() {
+            // The receiver may have ended already; there is nothing to stop then.
+            let _ended = self.stop.send(());
+            if tokio::time::timeout(STOP_GRACE, membership).await.is_err() {
+                warn!("the goodbyes were not finished within {} s", STOP_GRACE.as_secs());
+            }
+        }
+        end.cancel();
+        while servers.join_next().await.is_some() {}
+        result
     }
-    let _ended = api_stop.send(());
-    let _crashed = server.await;
-    Ok(())
 }
 
 /// Tells systemd, if it started us.
@@ -136,22 +217,28 @@ fn notify(state: &[sd_notify::NotifyState<'_>]) {
     }
 }
 
-/// What [`run`] keeps of a membership: its snapshots and its task.
-type Running = (watch::Receiver<Arc<view::Snapshot>>, tokio::task::JoinHandle<()>);
+/// A membership's snapshots and what works on them, not started yet.
+type Prepared = (watch::Receiver<Arc<view::Snapshot>>, BoxFuture<'static, ()>);
 
-/// Starts the mesh, discovery and the membership between them.
+/// What operators and the process ask of the membership.
+struct Asked {
+    commands: mpsc::Receiver<Command>,
+    stop: oneshot::Receiver<()>,
+}
+
+/// Prepares the mesh, discovery and the membership between them.
 fn member(
     config: &Arc<Config>,
     metrics: &Arc<Metrics>,
-    tls: Option<TlsContext>,
+    (listening, tls): (Listening, Option<TlsContext>),
     dir: StateDir,
     presenter: Presenter,
-    commands: mpsc::Receiver<Command>,
-    stop: oneshot::Receiver<()>,
-) -> Result<Running, AgentError> {
+    Asked { commands, stop }: Asked,
+) -> Result<Prepared, AgentError> {
     let boot = BootId(rand::random());
     let settings = mesh_settings(config, boot, tls.clone())?;
-    let (mesh, mesh_events) = Mesh::bind(settings, Arc::clone(metrics))?;
+    let durable = dir.load(&config.node.name, &config.cluster.name)?;
+    let (mesh, mesh_events) = Mesh::start(settings, listening, Arc::clone(metrics))?;
     if let Some(tls) = tls {
         tokio::spawn(tls.watch(Arc::clone(metrics)));
     }
@@ -159,7 +246,6 @@ fn member(
     for address in mesh.listening() {
         info!("the mesh listens on {address}");
     }
-    let durable = dir.load(&config.node.name, &config.cluster.name)?;
     let enabled = !durable.left && !durable.discovery_off;
     let (handle, answers) = discovery::spawn(config, Arc::clone(metrics), enabled);
     let settings = Settings {
@@ -190,13 +276,20 @@ fn member(
         book: Book::default(),
     };
     let inputs = Inputs { mesh: mesh_events, discovery: answers, commands, stop };
-    Ok((snapshot, tokio::spawn(driver.run(inputs))))
+    Ok((snapshot, Box::pin(driver.run(inputs))))
 }
 
-/// The mesh's certificates, with what an operator should know about them.
-fn tls(config: &Config) -> Result<Option<TlsContext>, AgentError> {
-    let used = config.cluster.proto_dist.is_tls();
-    if !used || matches!(config.cluster.strategy, StrategyConfig::Singleton) {
+fn is_singleton(config: &Config) -> bool {
+    matches!(config.cluster.strategy, StrategyConfig::Singleton)
+}
+
+/// The mesh's certificates, where it uses any; logs what an operator should know about
+/// them.
+///
+/// # Errors
+/// [`AgentError::Tls`]: part of the configuration is unusable.
+pub fn tls(config: &Config) -> Result<Option<TlsContext>, AgentError> {
+    if !config.cluster.proto_dist.is_tls() || is_singleton(config) {
         return Ok(None);
     }
     let node = &config.node;
@@ -208,22 +301,30 @@ fn tls(config: &Config) -> Result<Option<TlsContext>, AgentError> {
     Ok(Some(tls))
 }
 
+/// Where the mesh listens.
+fn mesh_addresses(config: &Config) -> Vec<SocketAddr> {
+    if is_singleton(config) {
+        return Vec::new();
+    }
+    let mesh = &config.agent.mesh;
+    // Checked with the configuration; a port beyond 65535 never gets here.
+    let port = mesh.port_of(&config.node.name).unwrap_or(mesh.base_port);
+    config.mesh_bind().into_iter().map(|ip| SocketAddr::new(ip, port)).collect()
+}
+
 fn mesh_settings(
     config: &Config,
     boot: BootId,
     tls: Option<TlsContext>,
 ) -> Result<MeshSettings, AgentError> {
     let mesh = &config.agent.mesh;
-    let node = &config.node.name;
-    // Checked with the configuration; a port beyond 65535 never gets here.
-    let port = mesh.port_of(node).unwrap_or(mesh.base_port);
     let resolver =
         Resolver::new(&config.agent.discovery.nameservers).map_err(AgentError::Resolver)?;
     Ok(MeshSettings {
-        node: node.clone(),
+        node: config.node.name.clone(),
         creation: boot.0 as u32,
         cookies: config.node.cookies.clone(),
-        bind: config.mesh_bind().into_iter().map(|ip| SocketAddr::new(ip, port)).collect(),
+        bind: mesh_addresses(config),
         peer_base_port: mesh.base_port,
         ipv6: config.cluster.proto_dist.is_ipv6(),
         handshake_timeout: mesh.handshake_timeout,
@@ -235,15 +336,11 @@ fn mesh_settings(
 }
 
 /// The `singleton` strategy: no listener, no peers, and every command refused.
-fn singleton(
-    presenter: Presenter,
-    mut commands: mpsc::Receiver<Command>,
-    stop: oneshot::Receiver<()>,
-) -> Running {
+fn singleton(presenter: Presenter, dir: StateDir, Asked { mut commands, stop }: Asked) -> Prepared {
     let snapshot = presenter.singleton(crate::node::Incarnation(1));
     let (publish, receiver) = watch::channel(Arc::new(snapshot));
-    let task = tokio::spawn(async move {
-        let _held_open = publish;
+    let membership = async move {
+        let _held_open = (publish, dir);
         let refuse = async {
             while let Some(command) = commands.recv().await {
                 let text = "this node is a singleton (cluster.discovery_strategy): it has no peers";
@@ -255,6 +352,6 @@ fn singleton(
             () = refuse => {}
             _ = stop => {}
         }
-    });
-    (receiver, task)
+    };
+    (receiver, Box::pin(membership))
 }

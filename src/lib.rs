@@ -35,12 +35,12 @@
 //! | `main.rs` | arguments in, exit code out | [`cli`] |
 //! | [`cli`] | the commands: clients of the HTTP API; `run` starts the agent | [`agent`], [`config`], [`api`]'s shapes |
 //! | [`agent`] | owns the parts, wires them, stops them in order; state on disk | all below |
-//! | [`api`] | HTTP over snapshots, commands and events | [`view`], [`command`], [`events`], [`metrics`] |
+//! | [`api`] | HTTP over snapshots, commands and events | [`view`], [`command`], [`events`], [`metrics`], [`notices`] |
 //! | [`discovery`] | one trait, one file a strategy, one runner | [`config`], [`node`] |
 //! | [`mesh`] | sockets: listen, dial, TCP, TLS, one driver per link | [`protocol`]`::dist`, [`resolve`] |
 //! | [`config`] | text to a typed, validated [`config::Config`] | [`node`], [`secret`], [`cookies`] |
 //! | [`protocol`] | the pure core: no tokio, no sockets, no clock, no global randomness | [`node`], [`escape`] |
-//! | [`attributes`], [`node`], [`secret`], [`cookies`], [`escape`], [`view`], [`events`], [`metrics`] | the words everybody uses | nothing |
+//! | [`attributes`], [`node`], [`secret`], [`cookies`], [`escape`], [`view`], [`events`], [`metrics`], [`notices`], [`throttle`] | the words everybody uses | nothing |
 //! | [`watched`] | notices files that change | nothing |
 //!
 //! CI fails when `protocol` names tokio, a socket, a clock or a global source of
@@ -60,8 +60,10 @@ pub mod logging;
 pub mod mesh;
 pub mod metrics;
 pub mod node;
+pub mod notices;
 pub mod protocol;
 pub mod resolve;
 pub mod secret;
+pub mod throttle;
 pub mod view;
 pub mod watched;

@@ -1,45 +1,141 @@
 //! The log: one line an event on stderr, as text or as JSON.
+//!
+//! Nobody waits for it. Lines go through a bounded queue to a thread of their own, so that
+//! a reader that stopped reading, or a full disk, costs lines and never the agent.
+//!
+//! Threads: one, named `log`, started by [`init`]; it ends with the process.
 
+mod queue;
+
+use std::backtrace::{Backtrace, BacktraceStatus};
+use std::fmt;
 use std::io::{self, IsTerminal as _, Write};
+use std::sync::Arc;
+use std::time::Duration;
 
-use tracing::Level;
-use tracing::level_filters::LevelFilter;
-use tracing_subscriber::Layer as _;
+use prometheus_client::metrics::counter::Counter;
+use tracing::{Level, error, warn};
 use tracing_subscriber::filter::Targets;
 use tracing_subscriber::layer::SubscriberExt as _;
 use tracing_subscriber::util::{SubscriberInitExt as _, TryInitError};
+use tracing_subscriber::{Layer as _, Registry, reload};
 
 use crate::config::{LogConfig, LogFormat};
+use queue::Queue;
 
-/// Sends everything that is logged from now on to stderr. Once per process.
-///
-/// Libraries are held at `warn` unless `trace` is asked for: their reports on
-/// single connections are not an operator's business.
+/// At the end of the process the log's reader gets so long to take what is left.
+const LAST_WORDS: Duration = Duration::from_millis(500);
+
+/// Why there is no log.
+#[derive(Debug, thiserror::Error)]
+pub enum LogError {
+    /// The process has one already.
+    #[error(transparent)]
+    Taken(#[from] TryInitError),
+    /// The system has no room for a thread.
+    #[error("no thread for the log: {0}")]
+    Thread(io::Error),
+}
+
+/// The process's log. Dropped, it waits for half a second at most until its lines are
+/// written.
+pub struct Log {
+    queue: Arc<Queue>,
+    filter: reload::Handle<Targets, Registry>,
+}
+
+impl fmt::Debug for Log {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Log").finish_non_exhaustive()
+    }
+}
+
+impl Log {
+    /// From now on lines of this level and more severe ones are written.
+    pub fn set_level(&self, level: Level) {
+        // It fails where there is no log any more, and then there is nothing to set.
+        let _gone = self.filter.reload(filter(level));
+    }
+}
+
+impl Drop for Log {
+    fn drop(&mut self) {
+        self.queue.flush(LAST_WORDS);
+    }
+}
+
+/// Sends everything that is logged from now on to stderr, panics too. Once per process.
+/// Lines that could not be written are counted in `dropped`.
 ///
 /// # Errors
-/// When the process has a log already.
-pub fn init(config: LogConfig) -> Result<(), TryInitError> {
-    let trace = config.level == Level::TRACE;
+/// [`LogError`]
+pub fn init(config: LogConfig, dropped: Counter) -> Result<Log, LogError> {
+    let queue = Arc::new(Queue::new(dropped));
+    let (filter, handle) = reload::Layer::new(filter(config.level));
+    let layer = tracing_subscriber::fmt::layer();
+    let lines = Arc::clone(&queue);
+    let layer = match config.format {
+        LogFormat::Json => {
+            let writer = move || Lines(Arc::clone(&lines));
+            layer.json().flatten_event(true).with_writer(writer).with_filter(filter).boxed()
+        }
+        LogFormat::Text => {
+            let ansi = io::stderr().is_terminal() && std::env::var_os("NO_COLOR").is_none();
+            let writer = move || OneLine { to: Lines(Arc::clone(&lines)), ansi };
+            layer.with_ansi(ansi).with_writer(writer).with_filter(filter).boxed()
+        }
+    };
+    tracing_subscriber::registry().with(layer).try_init()?;
+    let lines = Arc::clone(&queue);
+    let thread = std::thread::Builder::new().name("log".to_owned()).stack_size(STACK);
+    thread.spawn(move || lines.write_to(io::stderr(), say_dropped)).map_err(LogError::Thread)?;
+    // The standard hook writes to stderr itself, and would wait for its reader.
+    std::panic::set_hook(Box::new(|panic| {
+        let trace = Backtrace::capture();
+        match trace.status() {
+            BacktraceStatus::Captured => error!("{panic}\n{trace}"),
+            _ => error!("{panic}"),
+        }
+    }));
+    Ok(Log { queue, filter: handle })
+}
+
+/// What the log's thread needs: it formats one line of its own at most.
+const STACK: usize = 128 * 1024;
+
+fn say_dropped(count: u64) {
+    warn!(
+        "{count} lines of this log were dropped, since it could not be written: its reader did \
+         not read, or its disk was full"
+    );
+}
+
+/// Libraries are held at `warn` unless `trace` is asked for: their reports on single
+/// connections are not an operator's business.
+fn filter(level: Level) -> Targets {
+    let trace = level == Level::TRACE;
     let libraries = if trace { Level::TRACE } else { Level::WARN };
     // It warns of whatever a stranger sends; the mesh says what came of it, and no more
     // than once a second.
     let rustls = if trace { Level::TRACE } else { Level::ERROR };
-    let filter = Targets::new()
-        .with_default(LevelFilter::from_level(libraries.min(config.level)))
+    Targets::new()
+        .with_default(libraries.min(level))
         .with_target("rustls", rustls)
-        .with_target(env!("CARGO_PKG_NAME"), config.level);
-    let layer = tracing_subscriber::fmt::layer();
-    let layer = match config.format {
-        LogFormat::Json => {
-            layer.json().flatten_event(true).with_writer(io::stderr).with_filter(filter).boxed()
-        }
-        LogFormat::Text => {
-            let ansi = io::stderr().is_terminal() && std::env::var_os("NO_COLOR").is_none();
-            let writer = move || OneLine { to: io::stderr(), ansi };
-            layer.with_ansi(ansi).with_writer(writer).with_filter(filter).boxed()
-        }
-    };
-    tracing_subscriber::registry().with(layer).try_init()
+        .with_target(env!("CARGO_PKG_NAME"), level)
+}
+
+/// The queue as something to write to: every write is a line.
+struct Lines(Arc<Queue>);
+
+impl Write for Lines {
+    fn write(&mut self, buf: &[u8]) -> io::Result<usize> {
+        self.0.push(buf);
+        Ok(buf.len())
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        Ok(())
+    }
 }
 
 /// Keeps every event on its line and the terminal in its state, whatever text of a

@@ -88,6 +88,8 @@ pub struct Metrics {
     pub cookie_stale: Gauge,
     /// Changed cookie files read.
     pub cookie_reloads: Family<Outcome, Counter>,
+    /// Lines of the log that could not be written.
+    pub log_lines_dropped: Counter,
 }
 
 impl Default for Metrics {
@@ -113,6 +115,7 @@ impl Default for Metrics {
             tls_reloads: Family::default(),
             cookie_stale: Gauge::default(),
             cookie_reloads: Family::default(),
+            log_lines_dropped: Counter::default(),
         };
         registry.register("members", "Members by status", metrics.members.clone());
         registry.register("links", "Open mesh links", metrics.links.clone());
@@ -179,6 +182,11 @@ impl Default for Metrics {
             "cookie_reloads",
             "Changed cookie files read",
             metrics.cookie_reloads.clone(),
+        );
+        registry.register(
+            "log_lines_dropped",
+            "Lines of the log that could not be written",
+            metrics.log_lines_dropped.clone(),
         );
         metrics.registry = registry;
         metrics

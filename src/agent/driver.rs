@@ -17,12 +17,13 @@ use super::present::Presenter;
 use crate::command::{Command, Refused};
 use crate::discovery::{DiscoveryEvent, DiscoveryHandle};
 use crate::escape::escaped;
-use crate::mesh::{DialError, LinkId, Mesh, MeshEvent, SendOutcome, Throttle};
+use crate::mesh::{DialError, LinkId, Mesh, MeshEvent, SendOutcome};
 use crate::metrics::{Cause, Metrics, Word};
 use crate::node::NodeName;
 use crate::protocol::membership::{
     DialFailure, Effect, LinkKey, Membership, Note, Reason, RequestId,
 };
+use crate::throttle::Throttle;
 use crate::view::Snapshot;
 
 /// Round trips alone are published no more often than this.

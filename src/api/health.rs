@@ -49,10 +49,15 @@ pub(super) async fn readyz(
     Params(params): Params<HashMap<String, String>>,
 ) -> (StatusCode, Json<Health>) {
     let snapshot = app.snapshot();
-    let config = &app.state.config;
+    let config = app.config();
     let verbose = params.contains_key("verbose");
-    let notices = if verbose { notices(&snapshot, config, &app.state.metrics) } else { Vec::new() };
-    answer(checks(&snapshot, config), notices)
+    let mut shown = Vec::new();
+    if verbose {
+        shown = notices(&snapshot, &config, &app.state.metrics);
+        let standing = app.state.notices.all().into_iter();
+        shown.extend(standing.map(|notice| check(&notice.check, false, notice.text)));
+    }
+    answer(checks(&snapshot, &config), shown)
 }
 
 fn answer(checks: Vec<Check>, notices: Vec<Check>) -> (StatusCode, Json<Health>) {

@@ -36,6 +36,22 @@ pub enum BindError {
     /// The system refuses.
     #[error("cannot serve the API on {0}: {1}")]
     System(ApiListen, io::Error),
+    /// `agent.health.listen` cannot be had.
+    #[error("cannot serve agent.health.listen = {address}: {}", reason(source))]
+    Health {
+        /// Its value.
+        address: SocketAddr,
+        /// Why.
+        source: io::Error,
+    },
+}
+
+fn reason(error: &io::Error) -> String {
+    match error.kind() {
+        io::ErrorKind::AddrInUse => "the address is in use by another process".to_owned(),
+        io::ErrorKind::AddrNotAvailable => "this machine has no such address".to_owned(),
+        _ => error.to_string(),
+    }
 }
 
 /// A bound address of the API.
@@ -108,7 +124,7 @@ fn refused(listen: &ApiListen, error: io::Error) -> BindError {
     }
 }
 
-fn bind_tcp(address: SocketAddr) -> io::Result<TcpListener> {
+pub(super) fn bind_tcp(address: SocketAddr) -> io::Result<TcpListener> {
     let socket = if address.is_ipv6() { TcpSocket::new_v6()? } else { TcpSocket::new_v4()? };
     socket.set_reuseaddr(true)?;
     socket.bind(address)?;

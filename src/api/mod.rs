@@ -14,6 +14,7 @@ mod listen;
 mod model;
 mod openapi;
 mod page;
+pub mod probes;
 mod reads;
 mod routes;
 mod serve;
@@ -30,6 +31,7 @@ use crate::command::Commands;
 use crate::config::Config;
 use crate::events::EventLog;
 use crate::metrics::Metrics;
+use crate::notices::Notices;
 use crate::view::Snapshot;
 
 pub use error::ErrorBody;
@@ -44,8 +46,8 @@ pub use timestamp::rfc3339;
 /// What every route can reach. Cheap to clone.
 #[derive(Clone, Debug)]
 pub struct ApiState {
-    /// The effective configuration.
-    pub config: Arc<Config>,
+    /// The configuration in use, and every change of it.
+    pub config: watch::Receiver<Arc<Config>>,
     /// The newest snapshot.
     pub snapshot: watch::Receiver<Arc<Snapshot>>,
     /// To the membership driver.
@@ -54,6 +56,8 @@ pub struct ApiState {
     pub events: Arc<EventLog>,
     /// Counters.
     pub metrics: Arc<Metrics>,
+    /// Standing troubles.
+    pub notices: Arc<Notices>,
 }
 
 /// The state of one server: what the agent gave it, and what it keeps itself.
@@ -78,6 +82,10 @@ impl App {
     fn new(state: ApiState, stopped: watch::Receiver<bool>) -> Self {
         let event_readers = Arc::new(Semaphore::new(sse::MAX_READERS));
         Self { state, bodies: Mutex::new(None), event_readers, stopped }
+    }
+
+    fn config(&self) -> Arc<Config> {
+        Arc::clone(&self.state.config.borrow())
     }
 
     fn snapshot(&self) -> Arc<Snapshot> {

@@ -132,7 +132,8 @@ async fn answer(
     peer: Peer,
     request: Request<Incoming>,
 ) -> Response<Body> {
-    let token = app.state.config.agent.api.token.as_ref();
+    let config = app.config();
+    let token = config.agent.api.token.as_ref();
     let mut response = match guard::check(token, peer, &request) {
         Ok(()) => match routes.call(request).await {
             Ok(response) => response,

@@ -150,11 +150,12 @@ impl Server {
         let (commands, queue) = Commands::channel();
         let events = Arc::new(EventLog::starting_after(100));
         let state = ApiState {
-            config: Arc::new(config),
+            config: watch::channel(Arc::new(config)).1,
             snapshot: snapshots,
             commands,
             events: Arc::clone(&events),
             metrics: Arc::new(Metrics::default()),
+            notices: Arc::default(),
         };
         let (stop, stopped) = oneshot::channel::<()>();
         let shutdown = async { drop(stopped.await) };

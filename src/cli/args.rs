@@ -1,11 +1,13 @@
 //! The command line's grammar. The doc comments are its help texts.
 
 use std::path::PathBuf;
+use std::time::Duration;
 
 use clap::{Parser, Subcommand};
 use clap_complete::Shell;
 
 use super::dev::DevArgs;
+use crate::config;
 use crate::secret::Secret;
 
 /// Cluster agent: finds its peers, agrees with them on one membership, serves it on a local API
@@ -19,7 +21,7 @@ pub(super) struct Args {
 #[derive(Debug, Subcommand)]
 pub(super) enum Command {
     /// Run the agent until SIGTERM or SIGINT
-    Run(FilesArgs),
+    Run(RunArgs),
     /// Check a configuration without running anything
     Check(CheckArgs),
     /// See and change the cluster
@@ -33,6 +35,8 @@ pub(super) enum Command {
     Members(MembersArgs),
     /// Follow what happens to the members
     Events(EventsArgs),
+    /// Say whether this node is ready: exit code 0, 1 when it isn't, 69 without an agent
+    Ready(ReadyArgs),
     /// Look for what is wrong, and say what to do about it
     Doctor(ConnectArgs),
     /// Run a throwaway cluster of real agents on this machine
@@ -59,6 +63,15 @@ pub(super) struct FilesArgs {
 }
 
 #[derive(Debug, clap::Args)]
+pub(super) struct RunArgs {
+    #[command(flatten)]
+    pub(super) files: FilesArgs,
+    /// Be killed when this process, which must be the parent, ends: for `muster dev`
+    #[arg(long, value_name = "PID", hide = true)]
+    pub(super) end_with_parent: Option<i32>,
+}
+
+#[derive(Debug, clap::Args)]
 pub(super) struct CheckArgs {
     #[command(flatten)]
     pub(super) files: FilesArgs,
@@ -73,18 +86,17 @@ pub(super) struct CheckArgs {
 /// How the agent is found.
 #[derive(Debug, clap::Args)]
 pub(super) struct ConnectArgs {
-    /// The agent's API: http://host:port or unix:/path [default: what -c says, else http://127.0.0.1:7370]
-    #[arg(long, env = "MUSTER_URL", value_name = "URL", global = true)]
+    /// The agent's API: http://host:port or unix:/path [default: what -c says, else MUSTER_URL,
+    /// else http://127.0.0.1:7370]
+    #[arg(long, value_name = "URL", global = true)]
     pub(super) url: Option<String>,
     /// The agent's configuration file, to find its API and token; may be given several times
     #[arg(short, long = "config", value_name = "FILE", global = true)]
     pub(super) config: Vec<PathBuf>,
-    /// The agent's API token [default: what -c says]
+    /// The agent's API token [default: what -c says, else MUSTER_TOKEN]
     #[arg(
         long,
-        env = "MUSTER_TOKEN",
         value_name = "TOKEN",
-        hide_env_values = true,
         value_parser = |text: &str| Ok::<_, std::convert::Infallible>(Secret::new(text)),
         global = true
     )]
@@ -143,6 +155,24 @@ pub(super) struct MembersArgs {
     /// Go on showing them until interrupted
     #[arg(short, long)]
     pub(super) watch: bool,
+}
+
+#[derive(Debug, clap::Args)]
+pub(super) struct ReadyArgs {
+    #[command(flatten)]
+    pub(super) connect: ConnectArgs,
+    /// Wait for it for so long, an agent that is still to be started included: 500ms, 30s, 2m
+    #[arg(long, value_name = "DURATION", value_parser = duration)]
+    pub(super) wait: Option<Duration>,
+}
+
+/// A bare number counts seconds here, as in other commands of a shell.
+fn duration(text: &str) -> Result<Duration, String> {
+    match text.parse() {
+        Ok(seconds) => Some(Duration::from_secs(seconds)),
+        Err(_) => config::duration(text),
+    }
+    .ok_or_else(|| format!("'{text}' is no duration, as 500ms, 30s or 2m are"))
 }
 
 #[derive(Debug, clap::Args)]

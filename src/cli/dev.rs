@@ -2,27 +2,33 @@
 //!
 //! One task runs it all: it starts the agents, asks their APIs until every view
 //! has every member, then waits for a signal or for an agent's end. The agents
-//! are children that are killed when the task ends, however it ends.
+//! are children that are killed when the task ends, and that the system kills when
+//! the process does, however it ends.
 
 mod agents;
 mod certificates;
+mod directory;
+mod error;
 pub mod ports;
+mod say;
+mod stop;
 
 use std::fmt::Write as _;
 use std::io::{self, Write as _};
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
-use std::os::unix::fs::DirBuilderExt;
-use std::path::{Path, PathBuf};
-use std::process::{ExitCode, ExitStatus};
+use std::path::Path;
+use std::process::ExitCode;
 use std::time::Duration;
 
-use rand::RngExt as _;
-use tokio::signal::unix::{Signal, SignalKind, signal};
 use tokio::time::{Instant, sleep};
 
 use agents::{DevAgent, fail_if_ended, first_end, stop_all};
 use certificates::Authority;
+use directory::{Directory, random_hex};
+use error::{Context as _, DevError};
 use ports::PortLease;
+use say::say;
+use stop::Stop;
 
 /// Between two questions to agents that are starting.
 const POLL: Duration = Duration::from_millis(5);
@@ -71,32 +77,6 @@ enum DevProtoDist {
     Inet6Tls,
 }
 
-/// Why the cluster could not be had, or ended.
-#[derive(Debug, thiserror::Error)]
-enum DevError {
-    #[error("{what}: {source}")]
-    Io { what: String, source: io::Error },
-    #[error("{name} ended ({status}); the end of its log:\n{tail}")]
-    Ended { name: String, status: ExitStatus, tail: String },
-    #[error("{name} refused to join {other}: {message}")]
-    JoinRefused { name: String, other: String, message: String },
-    #[error("cannot make certificates: {0}")]
-    Certificates(#[from] rcgen::Error),
-    #[error("every agent has ended")]
-    NobodyLeft,
-}
-
-/// Names what failed.
-trait Context<T> {
-    fn context(self, what: impl FnOnce() -> String) -> Result<T, DevError>;
-}
-
-impl<T> Context<T> for io::Result<T> {
-    fn context(self, what: impl FnOnce() -> String) -> Result<T, DevError> {
-        self.map_err(|source| DevError::Io { what: what(), source })
-    }
-}
-
 /// Runs `muster dev` until a signal, and cleans up.
 pub async fn run(args: DevArgs) -> ExitCode {
     match cluster(&args).await {
@@ -113,13 +93,13 @@ async fn cluster(args: &DevArgs) -> Result<(), DevError> {
     let mut stop = Stop::listen()?;
     let lease =
         PortLease::default_or_any(args.nodes).context(|| "cannot find free ports".to_owned())?;
-    let directory = make_directory()?;
-    let result = run_in(args, &lease, &directory, &mut stop).await;
-    if args.keep {
-        say(&format!("kept {}", directory.display()));
-    } else if let Err(source) = std::fs::remove_dir_all(&directory) {
-        let what = format!("cannot remove {}", directory.display());
-        return result.and(Err(DevError::Io { what, source }));
+    let directory = Directory::make(args.keep)?;
+    let result = run_in(args, &lease, directory.path(), &mut stop).await;
+    let path = directory.path().to_owned();
+    match directory.remove() {
+        Ok(true) => {}
+        Ok(false) => say(&format!("kept {}", path.display())),
+        Err(error) => return result.and(Err(error)),
     }
     result
 }
@@ -199,7 +179,7 @@ impl Plan<'_> {
     fn start(&self, k: u16) -> Result<DevAgent, DevError> {
         let name = self.node_name(k);
         let home = self.directory.join(format!("emqx{k}"));
-        private_directory(&home)?;
+        directory::private(&home)?;
         let optfile = match &self.authority {
             Some(authority) => Some(authority.issue(&name, &home)?),
             None => None,
@@ -348,53 +328,6 @@ async fn table(agents: &[DevAgent]) -> String {
     text
 }
 
-/// SIGINT and SIGTERM, asked for before anything is started.
-struct Stop {
-    interrupt: Signal,
-    terminate: Signal,
-}
-
-impl Stop {
-    fn listen() -> Result<Self, DevError> {
-        let wait = || "cannot wait for signals".to_owned();
-        Ok(Self {
-            interrupt: signal(SignalKind::interrupt()).context(wait)?,
-            terminate: signal(SignalKind::terminate()).context(wait)?,
-        })
-    }
-
-    async fn asked(&mut self) {
-        tokio::select! {
-            _ = self.interrupt.recv() => {}
-            _ = self.terminate.recv() => {}
-        }
-    }
-}
-
-/// A new directory for this user's eyes only: it will hold a cookie.
-fn make_directory() -> Result<PathBuf, DevError> {
-    let directory = std::env::temp_dir().join(format!("muster-dev-{}", &random_hex()[..8]));
-    private_directory(&directory)?;
-    Ok(directory)
-}
-
-fn private_directory(path: &Path) -> Result<(), DevError> {
-    std::fs::DirBuilder::new()
-        .mode(0o700)
-        .create(path)
-        .context(|| format!("cannot create {}", path.display()))
-}
-
-fn random_hex() -> String {
-    format!("{:032x}", rand::rng().random::<u128>())
-}
-
 fn count(agents: usize) -> String {
     if agents == 1 { "1 agent".to_owned() } else { format!("{agents} agents") }
-}
-
-/// One line for the user. Whoever closed our output is no reason to leave agents behind.
-fn say(line: &str) {
-    let _ = writeln!(io::stdout(), "{line}");
-    let _ = io::stdout().flush();
 }

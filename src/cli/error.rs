@@ -30,6 +30,9 @@ pub(super) enum CliError {
     /// A file that the configuration names is unusable.
     #[error("the configuration cannot be used\n{0}")]
     ConfigFile(String),
+    /// The agent failed, and its log says why.
+    #[error("failed; the log says why")]
+    Logged,
     /// Whoever read our output wants no more of it.
     #[error("the output was closed")]
     OutputClosed,
@@ -41,7 +44,7 @@ pub(super) enum CliError {
 impl CliError {
     pub(super) fn exit_code(&self) -> ExitCode {
         match self {
-            Self::Failed(_) | Self::Output(_) => ExitCode::FAILURE,
+            Self::Failed(_) | Self::Output(_) | Self::Logged => ExitCode::FAILURE,
             Self::Usage(_) => ExitCode::from(2),
             Self::Unreachable(_) => ExitCode::from(EX_UNAVAILABLE),
             Self::Config(_) | Self::ConfigFile(_) => ExitCode::from(EX_CONFIG),
@@ -52,7 +55,7 @@ impl CliError {
 
     /// Tells the user, on stderr.
     pub(super) fn report(&self) {
-        if !matches!(self, Self::OutputClosed) {
+        if !matches!(self, Self::OutputClosed | Self::Logged) {
             // Nobody is left to tell when stderr is gone.
             let _unheard = writeln!(io::stderr(), "muster: {self}");
         }

@@ -14,6 +14,7 @@ mod files;
 mod generate;
 mod members;
 mod out;
+mod ready;
 mod run;
 mod sse;
 mod target;
@@ -42,7 +43,7 @@ pub fn main() -> ExitCode {
 
 fn dispatch(args: Args) -> Result<ExitCode, CliError> {
     match args.command {
-        Command::Run(args) => run::run(&args.config)?,
+        Command::Run(args) => run::run(&args)?,
         Command::Check(args) => check::check(&args)?,
         Command::Completions { shell } => generate::completions(shell)?,
         Command::Man { dir } => generate::man(dir.as_deref())?,
@@ -51,6 +52,7 @@ fn dispatch(args: Args) -> Result<ExitCode, CliError> {
             client_runtime()?.block_on(cluster::run(command, &connect))?;
         }
         Command::Doctor(connect) => return client_runtime()?.block_on(doctor::run(&connect)),
+        Command::Ready(args) => return client_runtime()?.block_on(ready::run(&args)),
         Command::Members(args) => client_runtime()?.block_on(members::run(&args))?,
         Command::Events(args) => client_runtime()?.block_on(events::run(&args))?,
     }

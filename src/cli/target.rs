@@ -1,5 +1,6 @@
 //! Where the agent is.
 
+use std::env::VarError;
 use std::fmt;
 use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 use std::path::PathBuf;
@@ -11,6 +12,7 @@ use super::client::Client;
 use super::error::CliError;
 use super::files;
 use crate::config::{ApiListen, Config};
+use crate::secret::Secret;
 
 /// Where an agent listens that nothing else was said about.
 const DEFAULT: SocketAddr = SocketAddr::new(IpAddr::V4(Ipv4Addr::LOCALHOST), 7370);
@@ -75,10 +77,30 @@ pub(super) fn client_of(args: &ConnectArgs, config: Option<&Config>) -> Result<C
     let target = match (&args.url, config) {
         (Some(url), _) => parse(url).map_err(CliError::Usage)?,
         (None, Some(config)) => config.api_address().into(),
-        (None, None) => Target::Tcp(DEFAULT.to_string()),
+        (None, None) => match variable("MUSTER_URL")? {
+            Some(url) => {
+                parse(&url).map_err(|error| CliError::Usage(format!("MUSTER_URL: {error}")))?
+            }
+            None => Target::Tcp(DEFAULT.to_string()),
+        },
     };
     let configured = || config.and_then(|config| config.agent.api.token.clone());
-    Ok(Client::new(target, args.token.clone().or_else(configured)))
+    let token = match args.token.clone().or_else(configured) {
+        None => variable("MUSTER_TOKEN")?.map(Secret::new),
+        token => token,
+    };
+    Ok(Client::new(target, token))
+}
+
+/// An environment variable; an empty one is as good as none, since Compose and its like
+/// write those for what is not set.
+fn variable(name: &str) -> Result<Option<String>, CliError> {
+    match std::env::var(name) {
+        Ok(text) if text.is_empty() => Ok(None),
+        Ok(text) => Ok(Some(text)),
+        Err(VarError::NotPresent) => Ok(None),
+        Err(VarError::NotUnicode(_)) => Err(CliError::Usage(format!("{name} is not UTF-8"))),
+    }
 }
 
 #[cfg(test)]

@@ -30,6 +30,7 @@ mod units;
 
 use std::collections::HashMap;
 use std::path::{Path, PathBuf};
+use std::time::Duration;
 
 pub use checks::SHORT_COOKIE;
 pub use env::COMMAND_LINE;
@@ -44,6 +45,12 @@ use reader::Reader;
 
 /// Read when no file is given and this one exists.
 pub const DEFAULT_FILE: &str = "etc/emqx.conf";
+
+/// A duration as the configuration spells it: `500ms`, `1h30m`. `None` where it is none.
+#[must_use]
+pub fn duration(text: &str) -> Option<Duration> {
+    units::duration(text)
+}
 
 /// A configuration that holds, and where it came from.
 #[derive(Clone, Debug)]

@@ -7,7 +7,7 @@
 //!
 //! | task | started by | ends |
 //! | --- | --- | --- |
-//! | accept, one a bound address | [`Mesh::bind`] | at shutdown |
+//! | accept, one a bound address | [`Mesh::start`] | at shutdown |
 //! | inbound, one a connection | accept | with its handshake |
 //! | dial, one a peer at a time | [`Mesh::dial`] | with its handshake |
 //! | link, one a link | inbound or dial, after the handshake | when the connection does |
@@ -37,7 +37,6 @@ mod queue;
 mod rate;
 mod registry;
 mod shared;
-mod throttle;
 
 pub mod tls;
 
@@ -45,11 +44,11 @@ use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
+use tokio::net::TcpListener;
 use tokio::sync::{mpsc, watch};
 
 pub use self::gate::{MAX_UNAUTHENTICATED, MAX_UNAUTHENTICATED_PER_ADDRESS};
 pub use self::queue::{QUEUE_BYTES, QUEUE_FRAMES};
-pub use self::throttle::Throttle;
 pub use crate::protocol::dist::link::LinkTimes;
 
 use self::shared::Shared;
@@ -162,7 +161,8 @@ pub struct MeshSettings {
     pub creation: u32,
     /// Never empty: the first is offered, any is accepted. Changes serve new links.
     pub cookies: Cookies,
-    /// Listening addresses, all bound or none; empty: no listener.
+    /// Listening addresses, all bound or none, and where peers are dialled from; empty: no
+    /// listener.
     pub bind: Vec<SocketAddr>,
     /// A peer listens on this port plus its name's offset.
     pub peer_base_port: u16,
@@ -221,6 +221,21 @@ pub enum SendOutcome {
     NoLink,
 }
 
+/// Bound addresses that nobody accepts on yet.
+#[derive(Debug)]
+pub struct Listening(Vec<TcpListener>);
+
+impl Listening {
+    /// Binds every address, or none; needs a tokio runtime.
+    ///
+    /// # Errors
+    /// [`MeshError`]: the address that can't be bound is named, with the reason.
+    pub fn bind(addresses: &[SocketAddr]) -> Result<Self, MeshError> {
+        let bind = |&addr| listen::bind(addr).map_err(|source| MeshError::Bind { addr, source });
+        addresses.iter().map(bind).collect::<Result<_, _>>().map(Self)
+    }
+}
+
 /// The mesh, running. Dropping it ends its tasks without waiting for them.
 #[derive(Debug)]
 pub struct Mesh {
@@ -230,22 +245,30 @@ pub struct Mesh {
 }
 
 impl Mesh {
-    /// Binds every address, then starts to accept.
+    /// Binds every address of the settings, then starts.
     ///
     /// # Errors
-    /// [`MeshError`]: an address that can't be bound is named, with the reason.
+    /// As [`Listening::bind`] and [`Mesh::start`].
     pub fn bind(
         settings: MeshSettings,
+        metrics: Arc<Metrics>,
+    ) -> Result<(Self, mpsc::Receiver<MeshEvent>), MeshError> {
+        let listening = Listening::bind(&settings.bind)?;
+        Self::start(settings, listening, metrics)
+    }
+
+    /// Starts to accept on addresses that were bound before.
+    ///
+    /// # Errors
+    /// [`MeshError::NoCookie`].
+    pub fn start(
+        settings: MeshSettings,
+        Listening(listeners): Listening,
         metrics: Arc<Metrics>,
     ) -> Result<(Self, mpsc::Receiver<MeshEvent>), MeshError> {
         if settings.cookies.current().is_empty() {
             return Err(MeshError::NoCookie);
         }
-        let listeners = settings
-            .bind
-            .iter()
-            .map(|&addr| listen::bind(addr).map_err(|source| MeshError::Bind { addr, source }))
-            .collect::<Result<Vec<_>, _>>()?;
         let listening = listeners.iter().filter_map(|l| l.local_addr().ok()).collect();
         let (stop, stopped) = watch::channel(false);
         let (events, receiver) = mpsc::channel(EVENT_QUEUE);

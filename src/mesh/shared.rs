@@ -9,11 +9,12 @@ use tokio::time::Instant;
 
 use super::gate::Gate;
 use super::registry::Registry;
-use super::{MeshEvent, MeshSettings, Throttle};
+use super::{MeshEvent, MeshSettings};
 use crate::metrics::{Cause, Metrics, Word};
 use crate::protocol::dist::control::Encoder;
 use crate::protocol::dist::frame::Prefix;
 use crate::protocol::dist::handshake::Local;
+use crate::throttle::Throttle;
 
 #[derive(Debug)]
 pub(super) struct Shared {

@@ -309,16 +309,3 @@ async fn tasks_are_small_enough_for_floods() {
     println!("an inbound connection's task: {size} bytes");
     assert!(size < 6 * 1024, "{size}");
 }
-
-#[tokio::test(start_paused = true)]
-async fn the_throttle_counts_what_it_holds_back() {
-    let throttle = Throttle::default();
-    assert_eq!(throttle.pass("x").unwrap().to_string(), "");
-    assert!(throttle.pass("x").is_none());
-    assert!(throttle.pass("x").is_none());
-    assert!(throttle.pass("y").is_some());
-    tokio::time::advance(Duration::from_secs(1)).await;
-    assert_eq!(throttle.pass("x").unwrap().to_string(), " (and 2 more like it)");
-    tokio::time::advance(Duration::from_secs(1)).await;
-    assert_eq!(throttle.pass("x").unwrap().to_string(), "");
-}

@@ -101,11 +101,12 @@ impl Api {
         let (commands, mut queue) = Commands::channel();
         let events = Arc::new(EventLog::starting_after(100));
         let state = ApiState {
-            config: Arc::new(config),
+            config: watch::channel(Arc::new(config)).1,
             snapshot,
             commands,
             events: Arc::clone(&events),
             metrics: Arc::new(Metrics::default()),
+            notices: Arc::default(),
         };
         let (granted, actions) = mpsc::channel(16);
         runtime.spawn(async move {

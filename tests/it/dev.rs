@@ -7,6 +7,7 @@ use std::process::{Child, Command, Stdio};
 use rustix::process::{Pid, Signal, kill_process};
 
 use super::support::http;
+use super::support::programs::skip_without;
 use super::support::wait::{LONG, eventually};
 
 /// A running `muster dev`, ended with its agents when dropped.
@@ -21,17 +22,25 @@ impl Dev {
     fn start(arguments: &[&str]) -> Self {
         let temporary = tempfile::Builder::new().prefix("muster-it-dev-").tempdir().unwrap();
         let log = temporary.path().join("output");
-        let output = File::create(&log).unwrap();
-        let child = Command::new(env!("CARGO_BIN_EXE_muster"))
+        let child = Self::spawn(temporary.path(), &log, arguments);
+        Self { child, log, temporary }
+    }
+
+    fn spawn(temporary: &Path, log: &Path, arguments: &[&str]) -> Child {
+        Self::spawn_as(Command::new(env!("CARGO_BIN_EXE_muster")), temporary, log, arguments)
+    }
+
+    fn spawn_as(mut command: Command, temporary: &Path, log: &Path, arguments: &[&str]) -> Child {
+        let output = File::create(log).unwrap();
+        command
             .arg("dev")
             .args(arguments)
-            .env("TMPDIR", temporary.path())
+            .env("TMPDIR", temporary)
             .stdin(Stdio::null())
             .stdout(output.try_clone().unwrap())
             .stderr(output)
             .spawn()
-            .unwrap();
-        Self { child, log, temporary }
+            .unwrap()
     }
 
     fn printed(&self) -> String {
@@ -171,6 +180,61 @@ fn the_end_of_an_agent_is_told_and_the_others_stay() {
     dev.wait_printed("emqx2@127.0.0.1 ended (signal: 9 (SIGKILL)); the end of its log:");
     let first = apis(&printed)[0].parse().unwrap();
     assert_eq!(http::request(first, "GET", "/livez", &[], None).unwrap().status, 200);
+    dev.signal(Signal::INT);
+    assert!(dev.wait_end());
+}
+
+#[test]
+fn the_loss_of_its_terminal_ends_it_in_order() {
+    for signal in [Signal::HUP, Signal::QUIT] {
+        let mut dev = Dev::start(&["-n", "2"]);
+        dev.wait_printed("Ctrl-C stops");
+        dev.signal(signal);
+        assert!(dev.wait_end(), "{}", dev.printed());
+        assert_eq!(dev.directories(), Vec::<PathBuf>::new());
+        assert!(processes_of(dev.temporary.path()).is_empty());
+    }
+}
+
+#[test]
+fn killed_it_takes_its_agents_along_and_the_next_one_removes_its_directory() {
+    let mut dev = Dev::start(&["-n", "2"]);
+    dev.wait_printed("Ctrl-C stops");
+    let left = dev.directories();
+    let agents = processes_of(dev.temporary.path());
+    // Not even one that is stopped stays.
+    kill_process(Pid::from_raw(agents[0]).unwrap(), Signal::STOP).unwrap();
+    dev.signal(Signal::KILL);
+    assert!(!dev.wait_end());
+    eventually("the agents to end", LONG, || {
+        processes_of(dev.temporary.path()).is_empty().then_some(())
+    });
+    assert_eq!(dev.directories(), left);
+    dev.child = Dev::spawn(dev.temporary.path(), &dev.log, &["-n", "1"]);
+    dev.wait_printed("Ctrl-C stops");
+    assert_eq!(dev.directories().len(), 1);
+    assert_ne!(dev.directories(), left);
+    dev.signal(Signal::INT);
+    assert!(dev.wait_end());
+    assert_eq!(dev.directories(), Vec::<PathBuf>::new());
+}
+
+#[test]
+fn under_nohup_it_outlives_its_terminal() {
+    if skip_without(&["nohup"]) {
+        return;
+    }
+    let temporary = tempfile::tempdir().unwrap();
+    let log = temporary.path().join("output");
+    let mut nohup = Command::new("nohup");
+    nohup.arg(env!("CARGO_BIN_EXE_muster"));
+    let child = Dev::spawn_as(nohup, temporary.path(), &log, &["-n", "1"]);
+    let mut dev = Dev { child, log, temporary };
+    dev.wait_printed("Ctrl-C stops");
+    let status = std::fs::read_to_string(format!("/proc/{}/status", dev.child.id())).unwrap();
+    let ignored = status.lines().find_map(|line| line.strip_prefix("SigIgn:")).unwrap();
+    let ignored = u64::from_str_radix(ignored.trim(), 16).unwrap();
+    assert_eq!(ignored & 1, 1, "SIGHUP is signal 1");
     dev.signal(Signal::INT);
     assert!(dev.wait_end());
 }

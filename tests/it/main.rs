@@ -17,6 +17,7 @@ mod dev;
 mod discovery;
 mod dns;
 mod docs;
+mod embedded;
 mod erlang;
 mod etcd;
 mod fuzz_corpus;

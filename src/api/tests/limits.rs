@@ -144,11 +144,12 @@ async fn a_unix_socket_is_for_owner_and_group_and_replaced_when_dead() {
 
     let (_snapshots, snapshots) = watch::channel(Arc::new(snapshot()));
     let state = ApiState {
-        config: Arc::new(super::config(None)),
+        config: watch::channel(Arc::new(super::config(None))).1,
         snapshot: snapshots,
         commands: Commands::channel().0,
         events: Arc::default(),
         metrics: Arc::default(),
+        notices: Arc::default(),
     };
     let (stop, stopped) = oneshot::channel::<()>();
     let task = tokio::spawn(serve(listener, state, async { drop(stopped.await) }));

@@ -15,7 +15,8 @@ use tokio::net::TcpStream;
 use tokio::process::{Child, Command};
 use tokio::time::{Instant, timeout, timeout_at};
 
-use super::{Context, DevError, say};
+use super::error::{Context as _, DevError};
+use super::say::say;
 
 /// An agent that does not answer its API for so long is asked again.
 const ASK_TIMEOUT: Duration = Duration::from_secs(20);
@@ -58,6 +59,8 @@ impl DevAgent {
             .arg("run")
             .arg("-c")
             .arg(&config)
+            .arg("--end-with-parent")
+            .arg(std::process::id().to_string())
             .stdin(Stdio::null())
             .stdout(output)
             .stderr(errors)

@@ -6,7 +6,7 @@ use rcgen::{
     BasicConstraints, CertificateParams, DnType, IsCa, Issuer, KeyPair, KeyUsagePurpose, SanType,
 };
 
-use super::{Context, DevError};
+use super::error::{Context as _, DevError};
 
 /// An authority that lives as long as the cluster's start; its key is never written.
 #[derive(Debug)]

@@ -1,4 +1,4 @@
-//! Keeps foreigners from flooding or forging the log.
+//! Keeps peers and clients from flooding the log.
 
 use std::collections::HashMap;
 use std::fmt;
@@ -54,5 +54,23 @@ impl fmt::Display for Suppressed {
             1 => f.write_str(" (and 1 more like it)"),
             more => write!(f, " (and {more} more like it)"),
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[tokio::test(start_paused = true)]
+    async fn what_is_held_back_is_counted_by_cause() {
+        let throttle = Throttle::default();
+        assert_eq!(throttle.pass("x").unwrap().to_string(), "");
+        assert!(throttle.pass("x").is_none());
+        assert!(throttle.pass("x").is_none());
+        assert!(throttle.pass("y").is_some());
+        tokio::time::advance(INTERVAL).await;
+        assert_eq!(throttle.pass("x").unwrap().to_string(), " (and 2 more like it)");
+        tokio::time::advance(INTERVAL).await;
+        assert_eq!(throttle.pass("x").unwrap().to_string(), "");
     }
 }
