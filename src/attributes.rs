@@ -15,6 +15,9 @@ pub const MAX_TAG_NAME: usize = 32;
 /// Bytes of the text beside a broker's status, and of the reason for a drain.
 pub const MAX_DETAIL: usize = 200;
 
+/// Bytes of a broker's address: a host name, a port, and the brackets of IPv6.
+pub const MAX_ADDRESS: usize = 264;
+
 /// Why something is no set of tags; caused by whoever wrote or sent it.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum BadTag {
@@ -142,6 +145,15 @@ impl Attributes {
     pub fn serves(&self) -> bool {
         let down = self.broker.as_ref().is_some_and(|broker| broker.status == BrokerStatus::Down);
         self.draining.is_none() && !down
+    }
+
+    /// Whether every text keeps its bound and none holds a control character.
+    #[must_use]
+    pub fn is_bounded(&self) -> bool {
+        let fits = |text: &str, most: usize| text.len() <= most && !text.contains(char::is_control);
+        let broker = self.broker.as_ref();
+        self.draining.as_deref().is_none_or(|reason| fits(reason, MAX_DETAIL))
+            && broker.is_none_or(|b| fits(&b.address, MAX_ADDRESS) && fits(&b.detail, MAX_DETAIL))
     }
 }
 

@@ -20,6 +20,8 @@ pub enum EventKind {
     Joined,
     /// The status of a known member changed.
     Changed,
+    /// Its tags, its broker or its drain changed.
+    Updated,
     /// It left by its own will.
     Left,
     /// It was removed by an operator or by autoclean.
@@ -33,6 +35,7 @@ impl EventKind {
         match self {
             Self::Joined => "joined",
             Self::Changed => "changed",
+            Self::Updated => "updated",
             Self::Left => "left",
             Self::Removed => "removed",
         }

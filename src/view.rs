@@ -6,6 +6,7 @@
 use std::net::SocketAddr;
 use std::time::SystemTime;
 
+use crate::attributes::{BrokerStatus, Tags};
 use crate::node::{ClusterId, Incarnation, NodeName, Role};
 use serde::{Deserialize, Serialize};
 
@@ -98,6 +99,19 @@ pub struct LastChange {
     pub at: SystemTime,
 }
 
+/// The broker beside a member.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct BrokerView {
+    /// `host:port` that clients connect to.
+    pub address: String,
+    /// What its agent's probe found.
+    pub status: BrokerStatus,
+    /// When this node learned of the status.
+    pub since: SystemTime,
+    /// Why, in words; may be empty.
+    pub detail: String,
+}
+
 /// One member as this node sees it.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Member {
@@ -123,6 +137,22 @@ pub struct Member {
     pub is_self: bool,
     /// The last change of its status.
     pub last_change: Option<LastChange>,
+    /// `agent.tags` of its configuration.
+    pub tags: Tags,
+    /// Why it serves nobody new, possibly empty; `None`: it does not drain.
+    pub draining: Option<String>,
+    /// The broker beside it; `None` where its agent was not told of one.
+    pub broker: Option<BrokerView>,
+}
+
+impl Member {
+    /// Whether clients may be sent to it: it is up, does not drain, and its broker is not
+    /// down.
+    #[must_use]
+    pub fn serves(&self) -> bool {
+        let down = self.broker.as_ref().is_some_and(|broker| broker.status == BrokerStatus::Down);
+        self.status == MemberStatus::Up && self.draining.is_none() && !down
+    }
 }
 
 /// How discovery fares.

@@ -87,7 +87,8 @@ fn tell(machine: &mut Membership, now: Duration, peer: &Record, frames: &[Vec<u8
         intent: Intent::Meet,
         me: peer.clone(),
         you: None,
-        view: 0,
+        view_v1: 0,
+        view: Some(0),
     };
     machine.handle_link_up(now, key, &peer.node, false, None);
     machine.handle_frame(now, key, &Message::Hello(Box::new(hello)).encode());

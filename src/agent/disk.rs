@@ -14,6 +14,7 @@ use serde::{Deserialize, Serialize};
 use tokio::sync::watch;
 use tracing::{info, warn};
 
+use crate::attributes::MAX_DETAIL;
 use crate::node::{BootId, ClusterId, Incarnation, NodeName, Role};
 use crate::protocol::membership::{Durable, Epoch, Health, Reason, Record, Standing};
 
@@ -68,6 +69,9 @@ struct Stored {
     incarnation: Incarnation,
     left: bool,
     discovery_off: bool,
+    /// Since 0.2.0, which 0.1.0 skips: why this node drains.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    draining: Option<String>,
     members: Vec<StoredRecord>,
 }
 
@@ -79,6 +83,17 @@ struct StoredRecord {
     incarnation: Incarnation,
     boot: BootId,
     role: Role,
+    /// Since 0.2.0: a member that stopped by its own word.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    stopped: bool,
+    /// Since 0.2.0: a tombstone's place in the order of burials.
+    #[serde(default, skip_serializing_if = "is_zero")]
+    burial: u64,
+}
+
+#[expect(clippy::trivially_copy_pass_by_ref, reason = "serde passes references")]
+fn is_zero(number: &u64) -> bool {
+    *number == 0
 }
 
 #[derive(Clone, Copy, Debug, Serialize, Deserialize)]
@@ -200,6 +215,7 @@ fn parse(bytes: &[u8], node: &NodeName, cluster: &str) -> Result<Durable, String
         incarnation: stored.incarnation,
         left: stored.left,
         discovery_off: stored.discovery_off,
+        draining: stored.draining.filter(|reason| reason.len() <= MAX_DETAIL),
         records: stored.members.into_iter().map(|record| record.revive(node)).collect(),
     })
 }
@@ -207,11 +223,15 @@ fn parse(bytes: &[u8], node: &NodeName, cluster: &str) -> Result<Durable, String
 impl StoredRecord {
     fn revive(self, by: &NodeName) -> Record {
         let (standing, reason) = match self.standing {
+            StoredStanding::Member if self.stopped => {
+                (Standing::Member(Health::Unknown), Reason::Stopped)
+            }
             StoredStanding::Member => (Standing::Member(Health::Unknown), Reason::Unseen),
             StoredStanding::Left => (Standing::Left, Reason::Left),
             StoredStanding::ForceLeft => (Standing::ForceLeft, Reason::ForceLeft),
             StoredStanding::Autocleaned => (Standing::Autocleaned, Reason::Autocleaned),
         };
+        let by = if self.stopped { &self.node } else { by }.clone();
         Record {
             node: self.node,
             epoch: Epoch(self.epoch),
@@ -220,8 +240,10 @@ impl StoredRecord {
             boot: self.boot,
             role: self.role,
             reason: Some(reason),
-            by: by.clone(),
+            by,
             version: String::new(),
+            attributes: None,
+            burial: self.burial,
         }
     }
 
@@ -238,6 +260,8 @@ impl StoredRecord {
             incarnation: record.incarnation,
             boot: record.boot,
             role: record.role,
+            stopped: record.has_stopped(),
+            burial: record.burial,
         }
     }
 }
@@ -252,6 +276,7 @@ fn render(node: &NodeName, cluster: &str, durable: &Durable) -> Vec<u8> {
         incarnation: durable.incarnation,
         left: durable.left,
         discovery_off: durable.discovery_off,
+        draining: durable.draining.clone(),
         members: durable.records.iter().map(StoredRecord::keep).collect(),
     };
     // Plain data with text keys always serialises.

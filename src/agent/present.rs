@@ -7,12 +7,13 @@ use std::time::SystemTime;
 
 use tracing::{info, warn};
 
+use crate::attributes::{Broker, BrokerStatus, Tags};
 use crate::config::Config;
 use crate::events::{Event, EventKind, EventLog};
 use crate::node::NodeName;
-use crate::protocol::membership::{Health, Membership, News, Standing, State};
+use crate::protocol::membership::{Health, Membership, News, Reason, Record, Standing, State};
 use crate::view::{
-    ClusterState, DiscoveryView, LastChange, LinkState, Member, MemberStatus, Snapshot,
+    BrokerView, ClusterState, DiscoveryView, LastChange, LinkState, Member, MemberStatus, Snapshot,
 };
 
 /// Keeps what the machine does not: wall-clock times and addresses.
@@ -23,6 +24,8 @@ pub(super) struct Presenter {
     started: SystemTime,
     changes: BTreeMap<NodeName, LastChange>,
     addresses: BTreeMap<NodeName, SocketAddr>,
+    /// The status of each member's broker, and since when.
+    brokers: BTreeMap<NodeName, (BrokerStatus, SystemTime)>,
     pub(super) discovery: DiscoveryView,
 }
 
@@ -38,6 +41,7 @@ impl Presenter {
             started: SystemTime::now(),
             changes: BTreeMap::new(),
             addresses: BTreeMap::new(),
+            brokers: BTreeMap::new(),
             discovery,
         }
     }
@@ -61,6 +65,7 @@ impl Presenter {
         let from = news.from.map(status);
         let to = news.to.health().map(status);
         let kind = match (from, to, news.to) {
+            (_, Some(_), _) if news.reason == Reason::Updated => EventKind::Updated,
             (None, Some(_), _) => EventKind::Joined,
             (_, Some(_), _) => EventKind::Changed,
             (_, None, Standing::Left) => EventKind::Left,
@@ -71,18 +76,20 @@ impl Presenter {
         let what = match (kind, to) {
             (EventKind::Joined, Some(MemberStatus::Down)) => "is a member, down",
             (EventKind::Joined, _) => "is a member, up",
+            (EventKind::Updated, _) => "says something else of itself",
             (EventKind::Left, _) => "left the cluster",
             (EventKind::Removed, _) => "was removed from the cluster",
             (_, Some(MemberStatus::Up)) => "is up",
             (_, Some(MemberStatus::Suspect)) => "is suspect",
             (_, _) => "is down",
         };
-        if to == Some(MemberStatus::Up) || kind == EventKind::Left {
+        if to == Some(MemberStatus::Up) || matches!(kind, EventKind::Left | EventKind::Updated) {
             info!(%node, incarnation = incarnation.0, %by, "{node} {what}: {reason}");
         } else {
             warn!(%node, incarnation = incarnation.0, %by, "{node} {what}: {reason}");
         }
         match to {
+            Some(_) if kind == EventKind::Updated => {}
             Some(to) => {
                 let change =
                     LastChange { from, to, reason: reason.clone(), by: by.clone(), at: now };
@@ -97,7 +104,8 @@ impl Presenter {
     }
 
     /// The cluster as it is now.
-    pub(super) fn snapshot(&self, machine: &Membership) -> Snapshot {
+    pub(super) fn snapshot(&mut self, machine: &Membership) -> Snapshot {
+        self.watch_brokers(machine);
         let cluster = &self.config.cluster;
         let members = match machine.state() {
             State::Left => Vec::new(),
@@ -124,11 +132,27 @@ impl Presenter {
         }
     }
 
-    fn member(&self, machine: &Membership, record: &crate::protocol::membership::Record) -> Member {
+    /// Notes when a broker's status changed.
+    fn watch_brokers(&mut self, machine: &Membership) {
+        let now = SystemTime::now();
+        let told = |node: &NodeName| machine.table().member(node)?.attributes.as_deref();
+        self.brokers.retain(|node, _| told(node).is_some_and(|said| said.broker.is_some()));
+        for record in machine.table().members() {
+            let Some(said) = record.attributes.as_deref() else { continue };
+            let Some(broker) = &said.broker else { continue };
+            let held = self.brokers.get(&record.node).map(|(status, _)| *status);
+            if held != Some(broker.status) {
+                self.brokers.insert(record.node.clone(), (broker.status, now));
+            }
+        }
+    }
+
+    fn member(&self, machine: &Membership, record: &Record) -> Member {
         let node = &record.node;
         let is_self = *node == self.config.node.name;
         let link = machine.link(node);
         let change = self.changes.get(node);
+        let said = record.attributes.as_deref();
         Member {
             node: node.clone(),
             status: record.health().map_or(MemberStatus::Down, status),
@@ -147,7 +171,19 @@ impl Presenter {
             version: record.version.clone(),
             is_self,
             last_change: change.cloned(),
+            tags: said.map(|said| said.tags.clone()).unwrap_or_default(),
+            draining: said.and_then(|said| said.draining.clone()),
+            broker: said.and_then(|said| self.broker(node, said.broker.as_ref()?)),
         }
+    }
+
+    fn broker(&self, node: &NodeName, broker: &Broker) -> Option<BrokerView> {
+        Some(BrokerView {
+            address: broker.address.clone(),
+            status: broker.status,
+            since: self.brokers.get(node)?.1,
+            detail: broker.detail.clone(),
+        })
     }
 
     /// The address of a node whose name holds it.
@@ -178,6 +214,9 @@ impl Presenter {
                 version: super::VERSION.to_owned(),
                 is_self: true,
                 last_change: None,
+                tags: Tags::default(),
+                draining: None,
+                broker: None,
             }],
             view_hash: 0,
             disagreeing: Vec::new(),

@@ -1,11 +1,13 @@
 //! The JSON bodies of the API, for the server and for its clients.
 
+use std::collections::BTreeMap;
 use std::time::SystemTime;
 
 use serde::{Deserialize, Serialize};
 use utoipa::ToSchema;
 
 use super::timestamp::rfc3339;
+use crate::attributes::BrokerStatus;
 use crate::events::Event;
 use crate::node::{NodeName, Role};
 use crate::view::{self, ClusterState, LinkState, MemberStatus, Snapshot};
@@ -94,6 +96,29 @@ pub struct Member {
     /// Whether it is this node itself.
     #[serde(rename = "self")]
     pub is_self: bool,
+    /// `agent.tags` of its configuration.
+    #[serde(default)]
+    pub tags: BTreeMap<String, String>,
+    /// Whether it serves nobody new.
+    #[serde(default)]
+    pub draining: bool,
+    /// The broker beside it; null where its agent was not told of one.
+    #[serde(default)]
+    pub broker: Option<Broker>,
+}
+
+/// The broker beside a member.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+pub struct Broker {
+    /// `host:port` that clients connect to.
+    #[schema(example = "10.0.0.1:1883")]
+    pub address: String,
+    /// What its agent's probe found.
+    pub status: BrokerStatus,
+    /// When this node learned of the status, RFC 3339.
+    pub since: String,
+    /// Why, in words; may be empty.
+    pub detail: String,
 }
 
 /// One member with the last change of its status.
@@ -128,7 +153,7 @@ pub struct EventBody {
     pub id: u64,
     /// When this node learned of it, RFC 3339.
     pub at: String,
-    /// `joined`, `changed`, `left` or `removed`.
+    /// `joined`, `changed`, `updated`, `left` or `removed`.
     pub kind: String,
     /// Whom it is about.
     pub node: String,
@@ -275,6 +300,14 @@ impl From<&view::Member> for Member {
             rtt_ms: member.rtt_us.map(|us| us as f64 / 1_000.0),
             version: member.version.clone(),
             is_self: member.is_self,
+            tags: member.tags.iter().map(|(k, v)| (k.to_owned(), v.to_owned())).collect(),
+            draining: member.draining.is_some(),
+            broker: member.broker.as_ref().map(|broker| Broker {
+                address: broker.address.clone(),
+                status: broker.status,
+                since: rfc3339(broker.since),
+                detail: broker.detail.clone(),
+            }),
         }
     }
 }

@@ -95,6 +95,9 @@ pub(super) fn member(name: &str, status: MemberStatus) -> Member {
             by: node("emqx@127.0.0.1"),
             at: at(),
         }),
+        tags: crate::attributes::Tags::default(),
+        draining: None,
+        broker: None,
     }
 }
 

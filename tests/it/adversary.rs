@@ -68,6 +68,8 @@ fn hello(cluster: &str, protocol: u16) -> Vec<u8> {
         reason: Some(Reason::Announced),
         by: node,
         version: "0".to_owned(),
+        attributes: None,
+        burial: 0,
     };
     let hello = Hello {
         protocol_min: protocol,
@@ -78,7 +80,8 @@ fn hello(cluster: &str, protocol: u16) -> Vec<u8> {
         intent: Intent::Meet,
         me,
         you: None,
-        view: 0,
+        view_v1: 0,
+        view: Some(0),
     };
     Message::Hello(Box::new(hello)).encode()
 }

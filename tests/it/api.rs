@@ -44,6 +44,9 @@ fn member(name: &str, status: MemberStatus) -> Member {
         version: "0.1.0".into(),
         is_self: name == "emqx1@127.0.0.1",
         last_change: None,
+        tags: muster::attributes::Tags::default(),
+        draining: None,
+        broker: None,
     }
 }
 

@@ -1,16 +1,18 @@
-//! Agents of two releases in one cluster: what protocol version 1 looks like on the wire
-//! is kept in `tests/data/wire/v1`, one message a file, and never changes. A release that
-//! raises the version adds a folder.
+//! Agents of two releases in one cluster: what each protocol version looks like on the wire
+//! is kept in `tests/data/wire`, one folder a version and one message a file, and never
+//! changes. The second folder has what version 2 says otherwise than version 1.
 
 use std::path::PathBuf;
+use std::sync::Arc;
 use std::time::Duration;
 
 use minicbor::Decoder;
 use minicbor::data::Type;
+use muster::attributes::{Attributes, Broker, BrokerStatus, Tags};
 use muster::node::{BootId, ClusterId, Incarnation, NodeName, Role};
 use muster::protocol::membership::{
-    BUCKETS, ByeCode, Durable, Effect, Epoch, Health, Hello, Intent, LinkKey, Membership, Message,
-    Note, PROTOCOL, PROTOCOL_MIN, Reason, Record, Settings, Standing, Timing,
+    BUCKETS, BUCKETS_V1, ByeCode, Durable, Effect, Epoch, Health, Hello, Intent, LinkKey,
+    Membership, Message, Note, PROTOCOL, PROTOCOL_MIN, Reason, Record, Settings, Standing, Timing,
 };
 
 const LINK: LinkKey = LinkKey(1);
@@ -31,6 +33,8 @@ fn record(node: &str) -> Record {
         reason: Some(Reason::Announced),
         by: name(node),
         version: "0.1.0".to_owned(),
+        attributes: None,
+        burial: 0,
     }
 }
 
@@ -71,8 +75,48 @@ fn hello(protocol_min: u16, protocol: u16) -> Hello {
         intent: Intent::Meet,
         me: record("emqx2@127.0.0.1"),
         you: Some(record("emqx1@127.0.0.1")),
-        view: u64::MAX,
+        view_v1: u64::MAX,
+        view: (protocol > 1).then_some(7),
     }
+}
+
+/// A record with everything that version 2 adds.
+fn described(broker: Option<Broker>) -> Record {
+    let mut tags = Tags::default();
+    tags.insert("zone", "eu-1").unwrap();
+    tags.insert("id", "\u{e9}").unwrap();
+    let attributes = Attributes { tags, draining: Some("disk".to_owned()), broker };
+    Record { attributes: Some(Arc::new(attributes)), ..record("emqx3@10.0.0.3") }
+}
+
+/// What version 2 says otherwise, by the name of its file.
+fn messages_v2() -> Vec<(String, Message)> {
+    let broker = |status| {
+        let (address, detail) = ("[::1]:1883".to_owned(), "refused".to_owned());
+        Some(Broker { address, status, detail })
+    };
+    let buried = Record {
+        standing: Standing::ForceLeft,
+        reason: Some(Reason::ForceLeft),
+        burial: 41,
+        ..record("emqx4@10.0.0.4")
+    };
+    let news = vec![
+        described(None),
+        described(broker(BrokerStatus::Unknown)),
+        described(broker(BrokerStatus::Up)),
+        described(broker(BrokerStatus::Down)),
+        Record { reason: Some(Reason::Updated), ..record("emqx5@10.0.0.5") },
+        buried,
+    ];
+    let hello = Hello { me: described(None), ..hello(1, 2) };
+    let messages = [
+        ("hello", Message::Hello(Box::new(hello))),
+        ("gossip", Message::Gossip { id: None, news: news.clone() }),
+        ("digest", Message::Digest { buckets: (0..BUCKETS as u64).map(|n| n << 50).collect() }),
+        ("sync", Message::Sync { records: news, want: vec![0, 23, 24, 255] }),
+    ];
+    messages.into_iter().map(|(file, message)| (file.to_owned(), message)).collect()
 }
 
 /// Every kind of message, and every value of its parts, by the name of its file.
@@ -99,7 +143,7 @@ fn messages() -> Vec<(String, Message)> {
         ("ping_req", Message::PingReq { seq: 5, target: name("emqx3@10.0.0.3") }),
         ("ping_reply", Message::PingReply { seq: 5, target: name("emqx3@fe80::1"), alive: false }),
         ("gossip", Message::Gossip { id, news: records() }),
-        ("digest", Message::Digest { buckets: (0..BUCKETS as u64).map(|n| n << 50).collect() }),
+        ("digest", Message::Digest { buckets: (0..BUCKETS_V1 as u64).map(|n| n << 50).collect() }),
         ("sync", Message::Sync { records: records(), want: vec![0, 23, 24, 63] }),
         ("view", Message::View { view: 99, id }),
     ];
@@ -131,12 +175,12 @@ fn unhex(text: &str) -> Vec<u8> {
     digits.chunks(2).map(byte).collect()
 }
 
-fn folder() -> PathBuf {
-    PathBuf::from(concat!(env!("CARGO_MANIFEST_DIR"), "/tests/data/wire/v1"))
+fn folder(version: &str) -> PathBuf {
+    PathBuf::from(concat!(env!("CARGO_MANIFEST_DIR"), "/tests/data/wire")).join(version)
 }
 
-fn kept(file: &str) -> Vec<u8> {
-    let path = folder().join(format!("{file}.hex"));
+fn kept(version: &str, file: &str) -> Vec<u8> {
+    let path = folder(version).join(format!("{file}.hex"));
     unhex(&std::fs::read_to_string(&path).unwrap_or_else(|e| panic!("{}: {e}", path.display())))
 }
 
@@ -156,30 +200,37 @@ fn understands(old: &mut Decoder<'_>, new: &mut Decoder<'_>) -> bool {
 }
 
 #[test]
-fn version_1_is_read_as_it_was_written() {
-    let messages = messages();
-    for (file, message) in &messages {
-        let bytes = kept(file);
-        assert_eq!(Message::decode(&bytes).as_ref(), Ok(message), "{file}");
+fn every_version_is_read_as_it_was_written() {
+    for (version, messages) in [("v1", messages()), ("v2", messages_v2())] {
+        for (file, message) in &messages {
+            let bytes = kept(version, file);
+            assert_eq!(Message::decode(&bytes).as_ref(), Ok(message), "{version}/{file}");
+        }
+        // None is forgotten, none too many.
+        let mut files: Vec<_> = std::fs::read_dir(folder(version))
+            .unwrap()
+            .map(|entry| entry.unwrap().file_name().into_string().unwrap())
+            .collect();
+        files.sort();
+        let mut expected: Vec<_> = messages.iter().map(|(file, _)| format!("{file}.hex")).collect();
+        expected.sort();
+        assert_eq!(files, expected);
     }
-    // None is forgotten, none too many.
-    let mut files: Vec<_> = std::fs::read_dir(folder())
-        .unwrap()
-        .map(|entry| entry.unwrap().file_name().into_string().unwrap())
-        .collect();
-    files.sort();
-    let mut expected: Vec<_> = messages.iter().map(|(file, _)| format!("{file}.hex")).collect();
-    expected.sort();
-    assert_eq!(files, expected);
 }
 
 #[test]
-fn what_is_written_today_is_understood_by_version_1() {
-    for (file, message) in messages() {
-        let (old, new) = (kept(&file), message.encode());
-        let understood = understands(&mut Decoder::new(&old), &mut Decoder::new(&new));
-        assert!(understood, "{file}: was {}, is {}", hex(&old), hex(&new));
+fn what_is_written_today_is_understood_by_every_version() {
+    for (version, messages) in [("v1", messages()), ("v2", messages_v2())] {
+        for (file, message) in messages {
+            let (old, new) = (kept(version, &file), message.encode());
+            let understood = understands(&mut Decoder::new(&old), &mut Decoder::new(&new));
+            assert!(understood, "{version}/{file}: was {}, is {}", hex(&old), hex(&new));
+        }
     }
+    // What version 2 adds to a record is behind all that version 1 reads of one.
+    let [old, new] = [record("emqx3@10.0.0.3"), described(None)]
+        .map(|record| Message::Gossip { id: None, news: vec![record] }.encode());
+    assert!(understands(&mut Decoder::new(&old), &mut Decoder::new(&new)));
     // The check itself: a field more passes, one less or another value does not.
     let [old, more, less, other] =
         ["820281182a", "820282182a01", "820280", "820281182b"].map(unhex);
@@ -283,12 +334,12 @@ fn releases_without_a_version_in_common_part_and_say_why() {
 #[test]
 fn what_a_newer_release_adds_is_skipped_or_dropped_and_ends_no_link() {
     let mut machine = machine();
-    let _hello = answers(&mut machine, &kept("hello_meet"));
+    let _hello = answers(&mut machine, &kept("v1", "hello_meet"));
     assert!(is_answered(&mut machine));
 
     // Fields at the end of any message.
     for (file, message) in messages() {
-        let longer = with_a_field_more(kept(&file), 2);
+        let longer = with_a_field_more(kept("v1", &file), 2);
         assert_eq!(Message::decode(&longer), Ok(message), "{file}");
     }
     // Fields at the end of a record within one.

@@ -467,6 +467,11 @@ impl World {
 fn majority<'a>(held: impl Iterator<Item = &'a Record>, table: &Table) -> bool {
     let cores: Vec<bool> = held
         .filter(|record| record.is_member() && record.role == Role::Core)
+        .filter(|held| {
+            // Who stopped by its own word is on no side, unless it runs again.
+            let known = table.member(&held.node);
+            !held.has_stopped() || known.is_some_and(|known| !known.has_stopped())
+        })
         .map(|held| held.is_running() || table.member(&held.node).is_some_and(Record::is_running))
         .collect();
     cores.iter().filter(|running| **running).count() * 2 > cores.len()

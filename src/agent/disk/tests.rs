@@ -12,6 +12,18 @@ fn durable() -> Durable {
         incarnation: Incarnation(9),
         boot: BootId(7),
         role: Role::Core,
+        stopped: false,
+        burial: 4,
+    };
+    let stopped = StoredRecord {
+        node: NodeName::parse("emqx3@127.0.0.1").unwrap(),
+        epoch: 0,
+        standing: StoredStanding::Member,
+        incarnation: Incarnation(1),
+        boot: BootId(8),
+        role: Role::Core,
+        stopped: true,
+        burial: 0,
     };
     Durable {
         id: Some(ClusterId(42)),
@@ -19,7 +31,8 @@ fn durable() -> Durable {
         incarnation: Incarnation(5),
         left: false,
         discovery_off: true,
-        records: vec![tombstone.revive(&node())],
+        draining: Some("maintenance".to_owned()),
+        records: vec![tombstone.revive(&node()), stopped.revive(&node())],
     }
 }
 

@@ -5,7 +5,7 @@ use std::time::Duration;
 use rand::RngExt;
 
 use super::links::{DialFailure, Link, LinkKey, Phase};
-use super::message::{ByeCode, Hello, Intent, Message, PROTOCOL, PROTOCOL_MIN};
+use super::message::{ByeCode, Hello, Intent, Message, PROTOCOL, PROTOCOL_MIN, Version};
 use super::record::{Health, Reason, Standing};
 use super::{Effect, Membership, Note, Refused};
 use crate::escape::escaped;
@@ -47,6 +47,7 @@ impl Membership {
             boot: None,
             rtt: None,
             peer_wants: true,
+            version: Version::V1,
             view: None,
         };
         if let Some(rtt) = rtt {
@@ -67,7 +68,8 @@ impl Membership {
             intent,
             me: self.me.clone(),
             you: self.table.get(peer).cloned(),
-            view: self.view_hash(),
+            view_v1: self.table.view_hash(self.id, Version::V1),
+            view: Some(self.view_hash()),
         }
     }
 
@@ -265,7 +267,8 @@ impl Membership {
         if hello.me.standing == Standing::Left {
             self.learn(now, hello.me.clone());
         } else if elsewhere && !merge && !asked && hello.me.epoch > held.epoch {
-            self.learn(now, held.with(Standing::Left, Reason::Left, &held.node));
+            let left = self.tombstone(&held, Standing::Left, Reason::Left, &held.node);
+            self.learn(now, left);
         }
     }
 
@@ -363,7 +366,9 @@ impl Membership {
         let Some(link) = self.links.links.get_mut(&key) else { return };
         link.phase = Phase::Active;
         link.boot = Some(hello.me.boot);
-        link.view = Some(hello.view);
+        link.version = hello.common();
+        let (view, version) = (hello.common_view(), link.version);
+        link.view = Some(view);
         if !link.dialed {
             // A hello follows our last word of the handshake; to the end that dialled
             // it comes together with that word.
@@ -393,7 +398,7 @@ impl Membership {
             self.tell_doubts(key, &peer);
         }
         self.grant_requests(now, &peer);
-        if hello.view != self.view_hash() {
+        if view != self.table.view_hash(self.id, version) {
             self.sync_with(key);
         }
         self.consider_founding(now);

@@ -11,6 +11,17 @@ use super::table::Applied;
 use super::{Effect, Membership, News, Note};
 use crate::node::{ClusterId, Incarnation, NodeName};
 
+/// What became of a record that was heard.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Held {
+    /// It, or what it adds, is held now.
+    New,
+    /// It was held already.
+    Known,
+    /// Better is held, or there is no room.
+    Dropped,
+}
+
 /// A link that brought anything within this is better evidence than hearsay.
 const FRESH: Duration = Duration::from_millis(1500);
 
@@ -24,10 +35,22 @@ impl Membership {
             return;
         }
         let record = self.weigh(now, record);
-        match self.table.apply(now, &record) {
-            Applied::New(before) => self.changed(now, before.as_ref(), &record),
-            Applied::Known => self.confirmed(now, &record),
-            Applied::Stale | Applied::Full => {}
+        if self.hold(now, &record) == Held::Known {
+            self.confirmed(now, &record);
+        }
+    }
+
+    /// Offers a record to the table; what is new in it has its consequences.
+    pub(super) fn hold(&mut self, now: Duration, record: &Record) -> Held {
+        match self.table.apply(now, record) {
+            Applied::New(before) => {
+                // It may hold more than this record says, or have let go of it at once.
+                let held = self.table.get(&record.node).unwrap_or(record).clone();
+                self.changed(now, before.as_ref(), &held);
+                Held::New
+            }
+            Applied::Known => Held::Known,
+            Applied::Stale | Applied::Full => Held::Dropped,
         }
     }
 
@@ -55,13 +78,16 @@ impl Membership {
     pub(super) fn changed(&mut self, now: Duration, before: Option<&Record>, record: &Record) {
         let node = record.node.clone();
         self.report(before, record);
-        let durable = |r: &Record| (r.standing.health().is_some(), r.epoch, r.incarnation, r.boot);
+        let durable = |r: &Record| (r.is_member(), r.has_stopped(), r.epoch, r.incarnation, r.boot);
         if before.map(durable) != Some(durable(record)) {
             self.durable_changed();
         }
         self.rumours.push(record);
         self.gossip_soon(now, !record.is_running());
         self.view_changed(now);
+        if before.is_some_and(|before| before.same_news(record)) {
+            return;
+        }
         if record.is_running() {
             self.ring.insert(&node);
         } else {
@@ -81,19 +107,25 @@ impl Membership {
         let from = before.and_then(Record::health).map(shown);
         let to = record.health().map(shown);
         let reborn = before.is_some_and(|old| old.boot != record.boot);
-        if from == to && !(reborn && to == Some(Health::Up)) {
-            return;
-        }
         let standing = to.map_or(record.standing, Standing::Member);
-        let reason = if from == to { Reason::Restarted } else { record.reason() };
-        self.effects.push_back(Effect::Event(News {
+        let news = |from, reason| News {
             node: record.node.clone(),
             from,
             to: standing,
             incarnation: record.incarnation,
             reason,
             by: record.by.clone(),
-        }));
+        };
+        if from != to || (reborn && to == Some(Health::Up)) {
+            let reason = if from == to { Reason::Restarted } else { record.reason() };
+            self.effects.push_back(Effect::Event(news(from, reason)));
+        }
+        if from.is_some()
+            && to.is_some()
+            && before.map(|b| &b.attributes) != Some(&record.attributes)
+        {
+            self.effects.push_back(Effect::Event(news(to, Reason::Updated)));
+        }
     }
 
     fn risen(&mut self, now: Duration, before: Option<&Record>, node: &NodeName) {
@@ -147,9 +179,7 @@ impl Membership {
         let Some(record) = self.table.member(node) else { return };
         if record.is_running() {
             let record = record.with(Standing::Member(Health::Down), reason, &self.me.node);
-            if let Applied::New(before) = self.table.apply(now, &record) {
-                self.changed(now, before.as_ref(), &record);
-            }
+            self.hold(now, &record);
         }
     }
 
@@ -175,6 +205,7 @@ impl Membership {
             }
             _ if self.me.standing == Standing::Left => {
                 self.me.epoch = record.epoch;
+                self.me.burial = record.burial;
                 self.set_me(now);
             }
             Standing::ForceLeft if record.boot == self.me.boot => {
@@ -257,6 +288,7 @@ impl Membership {
 
     /// Puts what we say of ourselves into the table.
     pub(super) fn set_me(&mut self, now: Duration) {
+        self.me.attributes = self.own_attributes();
         let me = self.me.clone();
         self.table.apply(now, &me);
         self.durable_changed();
@@ -288,6 +320,7 @@ impl Membership {
         self.me.standing = Standing::Member(Health::Up);
         self.me.reason = Some(Reason::Announced);
         self.me.by = self.me.node.clone();
+        self.me.burial = 0;
         self.ring.insert(&self.me.node.clone());
         self.set_me(now);
         self.announce(now);
@@ -369,7 +402,7 @@ impl Membership {
         ended: Epoch,
         known: Incarnation,
     ) {
-        let left = self.me.with(Standing::Left, Reason::Left, &self.me.node);
+        let left = self.tombstone(&self.me, Standing::Left, Reason::Left, &self.me.node);
         self.tell_others(key, &left);
         let others: Vec<LinkKey> =
             self.links.all_active().map(|(other, _)| other).filter(|other| *other != key).collect();

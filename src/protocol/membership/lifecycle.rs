@@ -7,7 +7,6 @@ use super::links::{DialFailure, LinkKey, Phase};
 use super::message::{ByeCode, Intent};
 use super::record::{Health, Reason, Record, Standing};
 use super::request::{Action, Refused};
-use super::table::Applied;
 use super::{Effect, Membership, Note, RequestId, State};
 use crate::node::NodeName;
 
@@ -36,6 +35,12 @@ impl Membership {
             Action::Leave => self.leave(now).map(|()| true),
             Action::ForceLeave { node, force } => {
                 self.force_leave(now, &node, force).map(|()| true)
+            }
+            Action::Describe { tags, broker } => self.describe(now, tags, broker).map(|()| true),
+            Action::Drain { reason } => self.drain(now, reason).map(|()| true),
+            Action::Undrain => {
+                self.undrain(now);
+                Ok(true)
             }
             Action::SetDiscovery { enabled } => {
                 self.set_discovery(now, enabled);
@@ -185,6 +190,8 @@ impl Membership {
     pub(super) fn become_left(&mut self, now: Duration, reason: Reason) {
         self.me.standing = Standing::Left;
         self.me.reason = Some(reason);
+        self.me.attributes = None;
+        self.me.burial = self.table.next_burial();
         let me = self.me.clone();
         self.tell_all(&me);
         self.detach(ByeCode::Left, &format!("{} left the cluster", me.node));
@@ -214,16 +221,26 @@ impl Membership {
                 "{node} is alive; let it leave by itself, or force it"
             )));
         }
-        let tombstone = record.with(Standing::ForceLeft, Reason::ForceLeft, &self.me.node);
+        let tombstone =
+            self.tombstone(record, Standing::ForceLeft, Reason::ForceLeft, &self.me.node);
         self.bury(now, &tombstone);
         Ok(())
     }
 
+    /// The end of a membership, as the latest that this node knows of.
+    pub(super) fn tombstone(
+        &self,
+        record: &Record,
+        standing: Standing,
+        reason: Reason,
+        by: &NodeName,
+    ) -> Record {
+        Record { burial: self.table.next_burial(), ..record.with(standing, reason, by) }
+    }
+
     fn bury(&mut self, now: Duration, tombstone: &Record) {
         self.tell_all(tombstone);
-        if let Applied::New(before) = self.table.apply(now, tombstone) {
-            self.changed(now, before.as_ref(), tombstone);
-        }
+        self.hold(now, tombstone);
     }
 
     fn set_discovery(&mut self, now: Duration, enabled: bool) {
@@ -334,7 +351,8 @@ impl Membership {
             .map(|entry| entry.record.clone())
             .collect();
         for record in expired {
-            let tombstone = record.with(Standing::Autocleaned, Reason::Autocleaned, &self.me.node);
+            let tombstone =
+                self.tombstone(&record, Standing::Autocleaned, Reason::Autocleaned, &self.me.node);
             self.bury(now, &tombstone);
         }
     }

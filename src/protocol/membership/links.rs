@@ -3,7 +3,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
-use super::message::{Hello, Intent};
+use super::message::{Hello, Intent, Version};
 use crate::node::{BootId, ClusterId, NodeName};
 
 /// A link as the driver numbers it.
@@ -52,7 +52,9 @@ pub(super) struct Link {
     pub rtt: Option<RoundTrip>,
     /// The peer's last word on whether it wants this link.
     pub peer_wants: bool,
-    /// The hash of the peer's view.
+    /// What both ends speak; known once a hello came.
+    pub version: Version,
+    /// The hash of the peer's view, by that version's rule.
     pub view: Option<u64>,
 }
 

@@ -8,6 +8,10 @@
 //! Of the words within, [`ByeCode`] and [`super::Reason`] may be added to: an unknown one
 //! is read as none. [`Intent`], [`super::Health`] and [`super::Standing`] may not without a
 //! version that every member has, since a message with an unknown one is dropped whole.
+//!
+//! Version 2 adds a member's attributes and the order of burials to a [`Record`], and
+//! compares views by another hash, over tombstones too. What is sent to a peer of version
+//! 1 is what version 1 knows: fields that it skips, and views by its hash.
 
 use minicbor::{Decode, Encode};
 
@@ -16,15 +20,19 @@ use super::wire;
 use crate::node::{ClusterId, NodeName};
 
 /// The protocol version this release speaks.
-pub const PROTOCOL: u16 = 1;
+pub const PROTOCOL: u16 = 2;
 /// The oldest protocol version this release still understands.
 pub const PROTOCOL_MIN: u16 = 1;
 
 /// Most records in one message; more are split over several.
 pub const MAX_RECORDS: usize = 512;
 
-/// Buckets of the anti-entropy digest.
-pub const BUCKETS: usize = 64;
+/// Parts of a view that are compared with a peer of version 1.
+pub const BUCKETS_V1: usize = 64;
+
+/// Parts of a view that are compared since version 2: a full table's part is some 80
+/// records, and the hashes of all are 2 KiB.
+pub const BUCKETS: usize = 256;
 
 /// What the sender of a [`Hello`] wants.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Encode, Decode)]
@@ -69,9 +77,36 @@ pub struct Hello {
     /// What the sender knows of the receiver.
     #[n(7)]
     pub you: Option<Record>,
-    /// Hash over the sender's view.
+    /// Hash over the sender's view, by version 1's rule.
     #[n(8)]
-    pub view: u64,
+    pub view_v1: u64,
+    /// The same by version 2's rule; version 1 sends none.
+    #[n(9)]
+    pub view: Option<u64>,
+}
+
+impl Hello {
+    /// The version that both ends speak: the sender of this hello, and this release.
+    #[must_use]
+    pub fn common(&self) -> Version {
+        if self.protocol >= 2 && self.view.is_some() { Version::V2 } else { Version::V1 }
+    }
+
+    /// Hash over the sender's view, by the rule of the version that both ends speak.
+    #[must_use]
+    pub fn common_view(&self) -> u64 {
+        self.view.filter(|_| self.common() == Version::V2).unwrap_or(self.view_v1)
+    }
+}
+
+/// What two agents that are linked speak: the newest protocol version of both.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Version {
+    /// That of the 0.1 releases. Views are compared without tombstones and attributes.
+    #[default]
+    V1,
+    /// Views are all that is held.
+    V2,
 }
 
 /// Why a link is closed.
@@ -221,7 +256,7 @@ pub enum Message {
     /// Hashes over the parts of the sender's view, to find where two views differ.
     #[n(7)]
     Digest {
-        /// One hash per bucket, [`BUCKETS`] of them.
+        /// One hash per bucket, [`BUCKETS`] of them, or [`BUCKETS_V1`].
         #[n(0)]
         buckets: Vec<u64>,
     },

@@ -13,6 +13,7 @@
 //! | `message`, `wire` | what agents say, and its bytes |
 //! | `links` | books on links, peers and dial times |
 //! | `hello` | who may talk to whom, one link per pair, one process per name |
+//! | `describe` | what this node says of itself: tags, broker, drain |
 //! | `learn` | applying statements, refuting those about oneself, founding |
 //! | `spread` | gossip, settled views, repair of differing views |
 //! | `probe` | probes, suspicion, local health |
@@ -22,6 +23,7 @@
 //! Time is a [`std::time::Duration`] since any fixed moment; it may jump forward (a
 //! frozen process) but never back. Wall clocks are never asked.
 
+mod describe;
 mod hello;
 mod learn;
 mod lifecycle;
@@ -45,16 +47,18 @@ use rand::rngs::SmallRng;
 
 pub use links::{DialFailure, LinkKey};
 pub use message::{
-    BUCKETS, BadMessage, ByeCode, Hello, Intent, MAX_RECORDS, Message, PROTOCOL, PROTOCOL_MIN,
+    BUCKETS, BUCKETS_V1, BadMessage, ByeCode, Hello, Intent, MAX_RECORDS, Message, PROTOCOL,
+    PROTOCOL_MIN, Version,
 };
 pub use record::{Epoch, Health, MAX_VERSION, Reason, Record, Standing};
 pub use request::{Action, Refused};
 pub use settings::{Durable, Settings, Timing};
 pub use table::{Applied, Entry, MAX_MEMBERS, MAX_TOMBSTONES, Table};
 
+use crate::attributes::Attributes;
 use crate::node::{BootId, ClusterId, Incarnation, NodeName};
 use lifecycle::Pending;
-use links::Links;
+use links::{Link, Links};
 use probe::Detector;
 use ring::Ring;
 use rumours::Rumours;
@@ -141,6 +145,8 @@ pub struct Membership {
     table: Table,
     /// What this node says of itself.
     me: Record,
+    /// What it says of itself beyond being there, also while it is no member.
+    attributes: Attributes,
     id: Option<ClusterId>,
     links: Links,
     ring: Ring,
@@ -195,12 +201,16 @@ impl Membership {
             reason: Some(Reason::Announced),
             by: settings.node.clone(),
             version: settings.version.clone(),
+            attributes: None,
+            burial: 0,
         };
+        let attributes = Attributes { draining: durable.draining, ..Attributes::default() };
         let mut machine = Self {
             rng: SmallRng::seed_from_u64(seed),
             effects: VecDeque::new(),
             table: Table::new(),
             me,
+            attributes,
             id: durable.id,
             links: Links::default(),
             ring: Ring::default(),
@@ -227,6 +237,7 @@ impl Membership {
 
     /// Members known from disk count as down until somebody vouches for them.
     fn restore(&mut self, now: Duration, records: &[Record]) {
+        self.me.attributes = self.own_attributes();
         self.table.apply(now, &self.me.clone());
         self.ring.insert(&self.me.node);
         if self.me.standing == Standing::Left {
@@ -238,6 +249,9 @@ impl Membership {
         }
         for record in records.iter().filter(|record| record.node != self.me.node) {
             let record = match record.standing {
+                Standing::Member(_) if record.has_stopped() => {
+                    record.with(Standing::Member(Health::Unknown), Reason::Stopped, &record.node)
+                }
                 Standing::Member(_) => record.with(
                     Standing::Member(Health::Unknown),
                     Reason::Unseen,
@@ -353,6 +367,7 @@ impl Membership {
             incarnation: self.me.incarnation,
             left: self.me.standing == Standing::Left,
             discovery_off: self.discovery_off,
+            draining: self.attributes.draining.clone(),
             records: self
                 .table
                 .entries()
@@ -400,7 +415,13 @@ impl Membership {
     /// Hash over what all members should agree on.
     #[must_use]
     pub fn view_hash(&self) -> u64 {
-        self.table.view_hash(self.id)
+        self.table.view_hash(self.id, Version::V2)
+    }
+
+    /// The same by the rule of the version that is spoken over a link.
+    fn view_over(&self, key: LinkKey) -> u64 {
+        let version = self.links.links.get(&key).map_or(Version::V2, |link| link.version);
+        self.table.view_hash(self.id, version)
     }
 
     /// Who refused us since another live process holds our name.
@@ -411,16 +432,13 @@ impl Membership {
 
     /// Linked members whose last word on their view differs from ours, by name.
     pub fn disagreeing(&self) -> impl Iterator<Item = &NodeName> {
-        let own = self.view_hash();
-        self.links
-            .peers
-            .iter()
-            .filter(move |(node, _)| {
-                self.links
-                    .active(node)
-                    .is_some_and(|(_, link)| link.view.is_some_and(|view| view != own))
-            })
-            .map(|(node, _)| node)
+        let peers = self.links.peers.keys();
+        peers.filter(|node| self.links.active(node).is_some_and(|(_, link)| self.differs(link)))
+    }
+
+    /// Whether a peer's last word on its view is another than ours.
+    fn differs(&self, link: &Link) -> bool {
+        link.view.is_some_and(|view| view != self.table.view_hash(self.id, link.version))
     }
 
     /// The open link to a member, and its smoothed round trip.

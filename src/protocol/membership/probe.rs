@@ -14,10 +14,10 @@ use std::time::Duration;
 
 use rand::seq::SliceRandom;
 
+use super::learn::Held;
 use super::links::LinkKey;
 use super::message::{ByeCode, Message};
 use super::record::{Health, Reason, Record, Standing};
-use super::table::Applied;
 use super::{Membership, Note};
 use crate::node::NodeName;
 
@@ -339,9 +339,8 @@ impl Membership {
         };
         let accusation =
             record.with(Standing::Member(Health::Suspect), Reason::Silent, &self.me.node);
-        match self.table.apply(now, &accusation) {
-            Applied::New(before) => self.changed(now, before.as_ref(), &accusation),
-            _ => self.confirmed(now, &accusation),
+        if self.hold(now, &accusation) != Held::New {
+            self.confirmed(now, &accusation);
         }
     }
 

@@ -9,11 +9,19 @@
 //! 2. Within an epoch `Left` and `Removed` win over every membership statement,
 //!    whatever its incarnation: that is the tombstone.
 //! 3. Then the higher incarnation wins; only the node itself raises it.
-//! 4. At one incarnation the worse news wins: `Unknown` < `Up` < `Suspect` < `Down`.
+//! 4. At one incarnation the worse news wins: `Unknown` < `Up` < `Suspect` < `Down`, and a
+//!    member that is down by its own word is down more surely than one that fell silent.
+//! 5. What a member says of itself beyond that, its [`Attributes`], belongs to its
+//!    incarnation: it raises it with every change, and others pass it on as it is. A
+//!    relay of protocol version 1 loses it; [`Record::join`] keeps it where it was heard.
+
+use std::cmp::Ordering;
+use std::sync::Arc;
 
 use minicbor::{Decode, Encode};
 
 use super::wire;
+use crate::attributes::Attributes;
 use crate::node::{BootId, Incarnation, NodeName, Role};
 
 /// Longest agent version kept of a peer, in bytes.
@@ -79,7 +87,7 @@ impl Standing {
     }
 
     /// Order within an epoch: tombstones above members, an operator's word above all.
-    fn rank(self) -> u8 {
+    pub(super) fn rank(self) -> u8 {
         match self {
             Self::Member(_) => 0,
             Self::Autocleaned => 1,
@@ -129,6 +137,9 @@ pub enum Reason {
     /// Known from disk, not heard from since this agent started.
     #[n(11)]
     Unseen,
+    /// Its tags, its broker or its drain changed. Version 1 has no word for it.
+    #[n(12)]
+    Updated,
 }
 
 impl Reason {
@@ -148,6 +159,7 @@ impl Reason {
             Self::ForceLeft => "an operator removed it",
             Self::Autocleaned => "it was down for longer than cluster.autoclean",
             Self::Unseen => "known from disk, not heard from since this agent started",
+            Self::Updated => "its tags, its broker or its drain changed",
         }
     }
 }
@@ -183,6 +195,15 @@ pub struct Record {
     /// The agent's version, at most [`MAX_VERSION`] bytes.
     #[cbor(n(8), with = "wire::version")]
     pub version: String,
+    /// What a member says of itself beyond being there; `None`: nothing, or not heard yet.
+    /// Never of a tombstone. Since version 2.
+    #[cbor(n(9), with = "wire::attributes", has_nil)]
+    pub attributes: Option<Arc<Attributes>>,
+    /// Of a tombstone: one more than the highest that whoever buried it had seen, so that
+    /// everybody finds the same ones old when there is no room. 0 of members, and of
+    /// tombstones of version 1. Since version 2.
+    #[cbor(n(10), with = "wire::burial", has_nil)]
+    pub burial: u64,
 }
 
 impl Record {
@@ -201,15 +222,47 @@ impl Record {
         self.order() == other.order()
     }
 
-    fn order(&self) -> impl Ord {
-        let (incarnation, health) = match self.standing {
-            Standing::Member(health) => (self.incarnation, health),
-            // A tombstone is about the epoch; its incarnation says nothing.
-            _ => (Incarnation(0), Health::Down),
+    /// Whether both say the same of the member's life, or of the epoch's end, whatever is
+    /// told beside it.
+    #[must_use]
+    pub fn same_news(&self, other: &Self) -> bool {
+        let news = |r: &Self| match r.is_member() {
+            true => (r.standing, r.has_stopped(), r.epoch, r.incarnation, r.boot),
+            false => (r.standing, false, r.epoch, Incarnation(0), BootId(0)),
         };
+        news(self) == news(other)
+    }
+
+    /// What both statements say together: of two about one life of a member the worse
+    /// news and the attributes count, whoever of the two has them.
+    #[must_use]
+    pub fn join(&self, other: &Self) -> Self {
+        let mut joined = if other.supersedes(self) { other.clone() } else { self.clone() };
+        if self.is_member() && other.is_member() && self.life() == other.life() {
+            let worse = self.severity().cmp(&other.severity());
+            joined = if worse == Ordering::Less { other.clone() } else { self.clone() };
+            joined.attributes = self.attributes.clone().max(other.attributes.clone());
+        }
+        joined
+    }
+
+    /// Which process life, and which word of it, a statement about a member is about.
+    fn life(&self) -> (Epoch, Incarnation, BootId) {
+        (self.epoch, self.incarnation, self.boot)
+    }
+
+    /// How bad the news are: a member's own word that it stops is beyond doubt.
+    fn severity(&self) -> (Health, bool) {
+        (self.health().unwrap_or(Health::Down), self.has_stopped())
+    }
+
+    fn order(&self) -> impl Ord + '_ {
+        // A tombstone is about the epoch; its incarnation says nothing.
+        let incarnation = if self.is_member() { self.incarnation } else { Incarnation(0) };
         // Two lives of one name at one incarnation: the boot id breaks the tie, so
         // that everybody breaks it alike.
-        (self.epoch, self.standing.rank(), incarnation, self.boot, health)
+        let life = (self.epoch, self.standing.rank(), incarnation, self.boot);
+        (life, self.severity(), self.attributes.as_deref(), self.burial)
     }
 
     /// The health of a member; `None` for a tombstone.
@@ -230,6 +283,15 @@ impl Record {
         self.health().is_some_and(Health::is_running)
     }
 
+    /// Whether it is a member that stopped by its own word.
+    #[must_use]
+    pub fn has_stopped(&self) -> bool {
+        self.is_member()
+            && !self.is_running()
+            && self.reason == Some(Reason::Stopped)
+            && self.by == self.node
+    }
+
     /// The reason, [`Reason::Other`] where it is unknown.
     #[must_use]
     pub fn reason(&self) -> Reason {
@@ -239,6 +301,8 @@ impl Record {
     /// The same node with another standing, on someone's word.
     #[must_use]
     pub fn with(&self, standing: Standing, reason: Reason, by: &NodeName) -> Self {
-        Self { standing, reason: Some(reason), by: by.clone(), ..self.clone() }
+        let attributes = self.attributes.clone().filter(|_| standing.health().is_some());
+        let by = by.clone();
+        Self { standing, reason: Some(reason), by, attributes, ..self.clone() }
     }
 }

@@ -1,5 +1,6 @@
 //! What an operator may ask of a member, and why it may be refused.
 
+use crate::attributes::{Broker, Tags};
 use crate::node::NodeName;
 
 /// An operator's wish.
@@ -26,6 +27,20 @@ pub enum Action {
         /// That node.
         node: NodeName,
     },
+    /// From now on this node says this of itself.
+    Describe {
+        /// `agent.tags`.
+        tags: Tags,
+        /// How its broker fares; `None` where `agent.broker.kind` is `none`.
+        broker: Option<Broker>,
+    },
+    /// Serve nobody new, over restarts, until [`Action::Undrain`].
+    Drain {
+        /// Why, at most [`crate::attributes::MAX_DETAIL`] bytes.
+        reason: String,
+    },
+    /// Serve again.
+    Undrain,
     /// Switch discovery on or off; switching it on ends `left`.
     SetDiscovery {
         /// On or off.

@@ -117,6 +117,8 @@ pub struct Durable {
     pub left: bool,
     /// Whether an operator switched discovery off.
     pub discovery_off: bool,
+    /// Why this node drains, if it does.
+    pub draining: Option<String>,
     /// Members and tombstones.
     pub records: Vec<Record>,
 }

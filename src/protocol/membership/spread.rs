@@ -1,12 +1,13 @@
 //! News travel by gossip; views that have settled are compared, and repaired where
 //! they differ.
 
+use std::collections::BTreeSet;
 use std::time::Duration;
 
 use rand::seq::{IndexedRandom, SliceRandom};
 
 use super::links::LinkKey;
-use super::message::{BUCKETS, MAX_RECORDS, Message};
+use super::message::{MAX_RECORDS, Message, Version};
 use super::record::{Health, Record};
 use super::{Membership, Note};
 use crate::node::NodeName;
@@ -86,7 +87,7 @@ impl Membership {
                 self.learn_all(now, records);
                 self.rumours.shed(&self.me.node, MOST_SYNCED);
                 if !want.is_empty() && self.is_open(key) {
-                    self.send_buckets(key, &want, false);
+                    self.send_buckets(key, &want.into_iter().collect(), false);
                 }
             }
         }
@@ -99,7 +100,7 @@ impl Membership {
     }
 
     fn peer_says(&mut self, now: Duration, key: LinkKey, view: u64, wanted: bool) {
-        let own = self.view_hash();
+        let own = self.view_over(key);
         let Some(link) = self.links.links.get_mut(&key) else { return };
         link.view = Some(view);
         link.peer_wants = wanted;
@@ -110,12 +111,12 @@ impl Membership {
 
     pub(super) fn ping(&mut self, seq: u64, key: LinkKey) -> Message {
         let (wanted, news) = self.piggyback(key);
-        Message::Ping { seq, view: self.view_hash(), wanted, id: self.id, news }
+        Message::Ping { seq, view: self.view_over(key), wanted, id: self.id, news }
     }
 
     fn ack(&mut self, seq: u64, key: LinkKey) -> Message {
         let (wanted, news) = self.piggyback(key);
-        Message::Ack { seq, view: self.view_hash(), wanted, news }
+        Message::Ack { seq, view: self.view_over(key), wanted, news }
     }
 
     /// Whether we want a link, and the news that go along. What others say of the very
@@ -185,20 +186,23 @@ impl Membership {
 
     /// Tells every link the hash of the view.
     pub(super) fn tell_view(&mut self, _now: Duration) {
-        let frame = Message::View { view: self.view_hash(), id: self.id }.encode();
-        let open: Vec<LinkKey> = self.links.all_active().map(|(key, _)| key).collect();
-        for key in open {
+        let frame = |version| {
+            let view = self.table.view_hash(self.id, version);
+            Message::View { view, id: self.id }.encode()
+        };
+        let (old, new) = (frame(Version::V1), frame(Version::V2));
+        for (key, link) in self.links.all_active() {
+            let frame = if link.version == Version::V1 { &old } else { &new };
             self.effects.push_back(super::Effect::Send(key, frame.clone()));
         }
     }
 
     /// Compares views with a few of those that disagree.
     pub(super) fn repair(&mut self, now: Duration) {
-        let own = self.view_hash();
         let mut differing: Vec<LinkKey> = self
             .links
             .all_active()
-            .filter(|(_, link)| link.view.is_some_and(|view| view != own))
+            .filter(|(_, link)| self.differs(link))
             .map(|(key, _)| key)
             .collect();
         if differing.is_empty() {
@@ -207,10 +211,14 @@ impl Membership {
         differing.shuffle(&mut self.rng);
         differing.truncate(REPAIRS);
         for key in differing {
-            self.send(key, &Message::View { view: own, id: self.id });
+            self.send(key, &Message::View { view: self.view_over(key), id: self.id });
             self.sync_with(key);
         }
         self.timers.repair = Some(now + self.settings.timing.repair_interval);
+    }
+
+    fn version_over(&self, key: LinkKey) -> Version {
+        self.links.links.get(&key).map_or(Version::V1, |link| link.version)
     }
 
     /// Begins to make two views the same: small ones are sent whole, of large ones the
@@ -220,19 +228,18 @@ impl Membership {
             let records = self.table.entries().map(|entry| entry.record.clone()).collect();
             self.send(key, &Message::Sync { records, want: Vec::new() });
         } else {
-            let buckets = self.table.digest().to_vec();
+            let buckets = self.table.digest(self.version_over(key)).to_vec();
             self.send(key, &Message::Digest { buckets });
         }
     }
 
     /// Sends what we hold of the buckets that differ, and asks for the peer's.
     fn answer_digest(&mut self, key: LinkKey, theirs: &[u64]) {
-        if theirs.len() != BUCKETS {
+        let own = self.table.digest(self.version_over(key));
+        if theirs.len() != own.len() {
             return;
         }
-        let differing: Vec<u8> = self
-            .table
-            .digest()
+        let differing: BTreeSet<u8> = own
             .iter()
             .zip(theirs)
             .enumerate()
@@ -244,15 +251,10 @@ impl Membership {
         }
     }
 
-    fn send_buckets(&mut self, key: LinkKey, buckets: &[u8], ask: bool) {
-        let mut wanted = [false; BUCKETS];
-        for bucket in buckets {
-            if let Some(wanted) = wanted.get_mut(usize::from(*bucket)) {
-                *wanted = true;
-            }
-        }
-        let records: Vec<Record> = self.table.in_buckets(wanted).cloned().collect();
-        let mut want = if ask { buckets.to_vec() } else { Vec::new() };
+    fn send_buckets(&mut self, key: LinkKey, buckets: &BTreeSet<u8>, ask: bool) {
+        let version = self.version_over(key);
+        let records: Vec<Record> = self.table.in_buckets(buckets, version).cloned().collect();
+        let mut want = if ask { buckets.iter().copied().collect() } else { Vec::new() };
         if records.is_empty() {
             return self.send(key, &Message::Sync { records, want });
         }

@@ -3,8 +3,9 @@
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::time::Duration;
 
-use super::message::BUCKETS;
+use super::message::{BUCKETS, BUCKETS_V1, Version};
 use super::record::{Health, Record};
+use crate::attributes::Attributes;
 use crate::node::{ClusterId, NodeName, Role};
 
 /// Members held at most; what is said of further nodes is dropped.
@@ -26,7 +27,7 @@ pub struct Entry {
 /// What became of a record that was offered.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Applied {
-    /// It is what the table holds.
+    /// It is what the table holds, or less of the same.
     Known,
     /// The table holds better.
     Stale,
@@ -46,13 +47,16 @@ pub struct Table {
     /// Members that are not running: few, and looked over every second.
     stopped: BTreeSet<NodeName>,
     buckets: Vec<u64>,
+    buckets_v1: Vec<u64>,
+    /// The highest burial held.
+    burials: u64,
 }
 
 impl Table {
     /// An empty table.
     #[must_use]
     pub fn new() -> Self {
-        Self { buckets: vec![0; BUCKETS], ..Self::default() }
+        Self { buckets: vec![0; BUCKETS], buckets_v1: vec![0; BUCKETS_V1], ..Self::default() }
     }
 
     /// The record of a node, member or tombstone.
@@ -106,21 +110,28 @@ impl Table {
         self.entries.is_empty()
     }
 
-    /// Takes a record if it supersedes the one held.
+    /// Takes what a record adds to the one held.
     pub fn apply(&mut self, now: Duration, record: &Record) -> Applied {
-        match self.entries.get(&record.node) {
-            Some(held) if held.record.same_as(record) => return Applied::Known,
-            Some(held) if !record.supersedes(&held.record) => return Applied::Stale,
-            None if record.is_member() && self.members >= MAX_MEMBERS => return Applied::Full,
-            _ => {}
+        let (joined, since) = match self.entries.get(&record.node) {
+            Some(held) => {
+                let joined = held.record.join(record);
+                if joined.same_as(&held.record) {
+                    let known = record.same_news(&held.record);
+                    return if known { Applied::Known } else { Applied::Stale };
+                }
+                let same = held.record.is_running() == joined.is_running();
+                (joined, if same { held.since } else { now })
+            }
+            None => (record.clone(), now),
+        };
+        let is_new = self.member(&record.node).is_none();
+        if joined.is_member() && is_new && self.members >= MAX_MEMBERS {
+            return Applied::Full;
         }
         let before = self.remove(&record.node);
-        let since = match &before {
-            Some(held) if held.record.is_running() == record.is_running() => held.since,
-            _ => now,
-        };
-        self.insert(Entry { record: record.clone(), since });
-        if !record.is_member() {
+        let buried = !joined.is_member();
+        self.insert(Entry { record: joined, since });
+        if buried {
             self.tombstones.push_back(record.node.clone());
             self.evict();
         }
@@ -168,6 +179,9 @@ impl Table {
     }
 
     fn account(&mut self, record: &Record, add: bool) {
+        let place = place(&record.node);
+        self.buckets[place % BUCKETS] ^= digest(record);
+        self.burials = self.burials.max(record.burial);
         if !record.is_member() {
             return;
         }
@@ -179,17 +193,23 @@ impl Table {
                 self.stopped.remove(&record.node);
             }
         }
-        self.buckets[bucket(&record.node)] ^= digest(record);
+        self.buckets_v1[place % BUCKETS_V1] ^= digest_v1(record);
     }
 
-    /// Hash over what all members should agree on: the cluster and, for each
-    /// member, its epoch, incarnation, process life and whether it is running.
-    /// A suspicion is an opinion and does not count.
+    /// The burial of whatever is buried next.
     #[must_use]
-    pub fn view_hash(&self, id: Option<ClusterId>) -> u64 {
+    pub fn next_burial(&self) -> u64 {
+        self.burials.saturating_add(1)
+    }
+
+    /// Hash over what all members should agree on. In version 2 that is the cluster and all
+    /// that is held of every node, but for opinions: a suspicion does not count. In version
+    /// 1 it is, for each member, its epoch, incarnation, process life and whether it runs.
+    #[must_use]
+    pub fn view_hash(&self, id: Option<ClusterId>, version: Version) -> u64 {
         let mut hash = Fnv::default();
         hash.write(&id.map_or(0, |id| id.0).to_be_bytes());
-        for bucket in &self.buckets {
+        for bucket in self.digest(version) {
             hash.write(&bucket.to_be_bytes());
         }
         hash.finish()
@@ -197,23 +217,34 @@ impl Table {
 
     /// The hashes of the parts that [`Table::in_buckets`] lists.
     #[must_use]
-    pub fn digest(&self) -> &[u64] {
-        &self.buckets
+    pub fn digest(&self, version: Version) -> &[u64] {
+        match version {
+            Version::V1 => &self.buckets_v1,
+            Version::V2 => &self.buckets,
+        }
     }
 
-    /// Every record of some parts, tombstones among them.
-    pub fn in_buckets(&self, wanted: [bool; BUCKETS]) -> impl Iterator<Item = &Record> {
+    /// Every record of some parts, tombstones among them. A part is there once for each
+    /// hash of [`Table::digest`]; those of no number are nobody's.
+    pub fn in_buckets<'a>(
+        &'a self,
+        wanted: &'a BTreeSet<u8>,
+        version: Version,
+    ) -> impl Iterator<Item = &'a Record> {
+        let count = self.digest(version).len();
         self.entries
             .values()
             .map(|entry| &entry.record)
-            .filter(move |record| wanted[bucket(&record.node)])
+            .filter(move |record| wanted.contains(&((place(&record.node) % count) as u8)))
     }
 
-    /// Whether more than half of the known cores are running.
+    /// Whether more than half of the cores are running of those that are on any side: who
+    /// stopped by its own word is on none.
     #[must_use]
     pub fn majority(&self) -> bool {
         let (mut known, mut running) = (0, 0);
-        for record in self.members().filter(|record| record.role == Role::Core) {
+        let counts = |record: &&Record| record.role == Role::Core && !record.has_stopped();
+        for record in self.members().filter(counts) {
             known += 1;
             running += usize::from(record.is_running());
         }
@@ -229,14 +260,14 @@ impl Table {
     }
 }
 
-/// The digest bucket of a node name.
-fn bucket(node: &NodeName) -> usize {
+/// Where among the buckets a node name is.
+fn place(node: &NodeName) -> usize {
     let mut hash = Fnv::default();
     hash.write(node.as_str().as_bytes());
     (hash.finish() % BUCKETS as u64) as usize
 }
 
-fn digest(record: &Record) -> u64 {
+fn digest_v1(record: &Record) -> u64 {
     let mut hash = Fnv::default();
     hash.write(record.node.as_str().as_bytes());
     hash.write(&[0, u8::from(record.is_running())]);
@@ -244,6 +275,43 @@ fn digest(record: &Record) -> u64 {
     hash.write(&record.incarnation.0.to_be_bytes());
     hash.write(&record.boot.0.to_be_bytes());
     hash.finish()
+}
+
+fn digest(record: &Record) -> u64 {
+    let mut hash = Fnv::default();
+    hash.write(record.node.as_str().as_bytes());
+    hash.write(&[0, record.standing.rank()]);
+    hash.write(&record.epoch.0.to_be_bytes());
+    hash.write(&record.boot.0.to_be_bytes());
+    if !record.is_member() {
+        hash.write(&record.burial.to_be_bytes());
+        return hash.finish();
+    }
+    hash.write(&[u8::from(record.is_running()), u8::from(record.has_stopped())]);
+    hash.write(&record.incarnation.0.to_be_bytes());
+    if let Some(attributes) = &record.attributes {
+        hash_attributes(&mut hash, attributes);
+    }
+    hash.finish()
+}
+
+/// Every text with its length before it, so that no two sets of attributes look alike.
+fn hash_attributes(hash: &mut Fnv, attributes: &Attributes) {
+    let mut text = |text: &str| {
+        hash.write(&(text.len() as u64).to_be_bytes());
+        hash.write(text.as_bytes());
+    };
+    for (name, value) in attributes.tags.iter() {
+        text(name);
+        text(value);
+    }
+    text(if attributes.draining.is_some() { "draining" } else { "" });
+    text(attributes.draining.as_deref().unwrap_or_default());
+    if let Some(broker) = &attributes.broker {
+        text(&broker.address);
+        text(broker.status.name());
+        text(&broker.detail);
+    }
 }
 
 /// FNV-1a of 64 bits with a final mix: the same on every machine and release,

@@ -391,6 +391,8 @@ fn of_a_flood_of_members_that_are_up_the_first_are_told_on_and_all_else_is() {
         reason: Some(Reason::Announced),
         by: name(index),
         version: "test".to_owned(),
+        attributes: None,
+        burial: 0,
     };
     let mut rumours = Rumours::default();
     for index in 0..100 {
@@ -525,3 +527,5 @@ fn who_is_invited_does_not_speak_for_the_cluster_it_leaves() {
     machine.handle_frame(net.now, link, &Message::Hello(Box::new(hello)).encode());
     assert_eq!(machine.state(), State::Joined);
 }
+
+mod describe;

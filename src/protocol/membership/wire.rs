@@ -55,6 +55,138 @@ pub(super) mod word {
     }
 }
 
+/// What a member says of itself: `[tags, draining, broker]`, of which a later release may
+/// append more. Nothing said is nil, and at a record's end left out.
+pub(super) mod attributes {
+    use std::sync::Arc;
+
+    use crate::attributes::{Attributes, Broker, BrokerStatus, Tags};
+    use minicbor::data::Type;
+    use minicbor::decode::Error as Unreadable;
+    use minicbor::encode::{Error as Unwritable, Write};
+    use minicbor::{Decoder, Encoder};
+
+    type Held = Option<Arc<Attributes>>;
+
+    pub(in super::super) fn is_nil(held: &Held) -> bool {
+        held.is_none()
+    }
+
+    pub(in super::super) fn nil() -> Option<Held> {
+        Some(None)
+    }
+
+    pub(in super::super) fn encode<C, W: Write>(
+        held: &Held,
+        e: &mut Encoder<W>,
+        _: &mut C,
+    ) -> Result<(), Unwritable<W::Error>> {
+        let Some(said) = held else { return e.null()?.ok() };
+        e.array(3)?.map(said.tags.iter().count() as u64)?;
+        for (name, value) in said.tags.iter() {
+            e.str(name)?.str(value)?;
+        }
+        match &said.draining {
+            Some(reason) => e.str(reason)?,
+            None => e.null()?,
+        };
+        match &said.broker {
+            Some(Broker { address, status, detail }) => {
+                e.array(3)?.str(address)?.u8(*status as u8)?.str(detail)?.ok()
+            }
+            None => e.null()?.ok(),
+        }
+    }
+
+    pub(in super::super) fn decode<C>(d: &mut Decoder<'_>, _: &mut C) -> Result<Held, Unreadable> {
+        if is_null(d)? {
+            return Ok(None);
+        }
+        let items = length(d.array()?, 3)?;
+        let tags = tags(d)?;
+        let draining = if is_null(d)? { None } else { Some(d.str()?.to_owned()) };
+        let broker = if is_null(d)? { None } else { Some(broker(d)?) };
+        skip(d, items - 3)?;
+        let said = Attributes { tags, draining, broker };
+        if !said.is_bounded() {
+            return Err(Unreadable::message("attributes out of bounds"));
+        }
+        Ok((said != Attributes::default()).then(|| Arc::new(said)))
+    }
+
+    fn tags(d: &mut Decoder<'_>) -> Result<Tags, Unreadable> {
+        let mut tags = Tags::default();
+        for _ in 0..length(d.map()?, 0)? {
+            let (name, value) = (d.str()?, d.str()?);
+            tags.insert(name, value).map_err(|_| Unreadable::message("no set of tags"))?;
+        }
+        Ok(tags)
+    }
+
+    fn broker(d: &mut Decoder<'_>) -> Result<Broker, Unreadable> {
+        let items = length(d.array()?, 3)?;
+        let address = d.str()?.to_owned();
+        let status = match d.u8()? {
+            1 => BrokerStatus::Up,
+            2 => BrokerStatus::Down,
+            _ => BrokerStatus::Unknown,
+        };
+        let detail = d.str()?.to_owned();
+        skip(d, items - 3)?;
+        Ok(Broker { address, status, detail })
+    }
+
+    fn is_null(d: &mut Decoder<'_>) -> Result<bool, Unreadable> {
+        let null = d.datatype()? == Type::Null;
+        if null {
+            d.null()?;
+        }
+        Ok(null)
+    }
+
+    /// Items of an array or a map, which must be at least so many.
+    fn length(items: Option<u64>, least: u64) -> Result<u64, Unreadable> {
+        let items = items.ok_or_else(|| Unreadable::message("of unknown length"))?;
+        if items < least {
+            return Err(Unreadable::message("too short"));
+        }
+        Ok(items)
+    }
+
+    fn skip(d: &mut Decoder<'_>, items: u64) -> Result<(), Unreadable> {
+        (0..items).try_for_each(|_| d.skip())
+    }
+}
+
+/// A tombstone's place in the order of burials; 0 is nil, and at a record's end left out.
+pub(super) mod burial {
+    use minicbor::decode::Error as Unreadable;
+    use minicbor::encode::{Error as Unwritable, Write};
+    use minicbor::{Decoder, Encoder};
+
+    #[expect(clippy::trivially_copy_pass_by_ref, reason = "the derived code passes references")]
+    pub(in super::super) fn is_nil(burial: &u64) -> bool {
+        *burial == 0
+    }
+
+    pub(in super::super) fn nil() -> Option<u64> {
+        Some(0)
+    }
+
+    #[expect(clippy::trivially_copy_pass_by_ref, reason = "the derived code passes references")]
+    pub(in super::super) fn encode<C, W: Write>(
+        burial: &u64,
+        e: &mut Encoder<W>,
+        _: &mut C,
+    ) -> Result<(), Unwritable<W::Error>> {
+        e.u64(*burial)?.ok()
+    }
+
+    pub(in super::super) fn decode<C>(d: &mut Decoder<'_>, _: &mut C) -> Result<u64, Unreadable> {
+        d.u64()
+    }
+}
+
 /// The version text, cut to its limit by whoever writes it, refused beyond it.
 pub(super) mod version {
     use super::super::record::MAX_VERSION;

@@ -32,6 +32,8 @@ fn record(node: usize, epoch: u64, standing: Standing) -> Record {
         reason: None,
         by: name(node),
         version: String::new(),
+        attributes: None,
+        burial: 0,
     }
 }
 
