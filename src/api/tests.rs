@@ -16,8 +16,7 @@ use tokio::task::JoinHandle;
 
 use super::*;
 use crate::command::{Action, Command, Refused};
-use crate::config::*;
-use crate::cookies::Cookies;
+use crate::config::{ApiListen, Config};
 use crate::events::{Event, EventKind};
 use crate::node::{ClusterId, Incarnation, NodeName, Role};
 use crate::secret::Secret;
@@ -33,47 +32,14 @@ pub(super) fn at() -> SystemTime {
 }
 
 pub(super) fn config(token: Option<&str>) -> Config {
-    Config {
-        node: NodeConfig {
-            name: node("emqx@127.0.0.1"),
-            cookies: Cookies::from_iter([Secret::new("a cookie of decent length")]),
-            data_dir: "data".into(),
-            role: Role::Core,
-            ssl_dist_optfile: "etc/ssl_dist.conf".into(),
-        },
-        cluster: ClusterConfig {
-            name: "emqxcl".into(),
-            description: "for tests".into(),
-            strategy: StrategyConfig::Static { seeds: Vec::new() },
-            autoclean: None,
-            autoheal: true,
-            proto_dist: ProtoDist::InetTcp,
-            core_nodes: Vec::new(),
-        },
-        agent: AgentConfig {
-            mesh: MeshConfig {
-                base_port: 6370,
-                bind: Vec::new(),
-                handshake_timeout: Duration::from_secs(7),
-                max_frame: 1 << 20,
-                full_mesh_limit: 64,
-                verify_node_name: true,
-                allow_insecure_cookie: false,
-            },
-            api: ApiConfig {
-                listen: ApiListen::Tcp("127.0.0.1:0".parse().unwrap()),
-                token: token.map(Secret::new),
-            },
-            discovery: DiscoveryConfig {
-                interval: Duration::from_secs(5),
-                nameservers: Vec::new(),
-                kubeconfig: None,
-                include_not_ready: true,
-            },
-            ready: ReadyConfig { min_members: 1 },
-            log: LogConfig { level: tracing::Level::INFO, format: LogFormat::Text },
-        },
-    }
+    let text = r#"
+        node { name = "emqx@127.0.0.1", cookie = a-cookie-of-decent-length }
+        cluster { description = "for tests", discovery_strategy = static, autoclean = infinity }
+    "#;
+    let mut config = crate::config::from_text(text).unwrap().config;
+    config.agent.api.listen = ApiListen::Tcp("127.0.0.1:0".parse().unwrap());
+    config.agent.api.token = token.map(Secret::new);
+    config
 }
 
 pub(super) fn member(name: &str, status: MemberStatus) -> Member {

@@ -17,23 +17,59 @@ pub(super) fn node_name(text: &str) -> Result<NodeName, Fault> {
     })
 }
 
-/// `http://host[:port]`, without a path; the text without a slash at its end.
+/// The part of a node name before the `@`.
+pub(super) fn name_part(text: &str) -> Result<String, Fault> {
+    NodeName::parse(&format!("{text}@localhost"))
+        .map(|name| name.name().to_owned())
+        .map_err(|_| Fault::default())
+}
+
+/// `http://host[:port]` or `https://…`, without a path; the text without a slash at its end.
 pub(super) fn http_url(text: &str) -> Result<String, Fault> {
-    let text = text.trim();
-    let quoting = "`//` begins a comment in HOCON: put the URL in quotes";
-    let Some((scheme, rest)) = text.split_once("://") else {
-        return Err(match text {
-            "http:" | "https:" => Fault::hint(quoting),
-            _ => Fault::hint(format!("put the scheme before it: \"http://{}\"", shorten(text))),
-        });
-    };
-    if !["http", "https"].iter().any(|known| scheme.eq_ignore_ascii_case(known)) {
+    let (scheme, rest) = scheme(text)?;
+    if !["http", "https"].contains(&scheme.as_str()) {
         return Err(Fault::hint("the scheme must be http or https"));
     }
     let authority = rest.strip_suffix('/').unwrap_or(rest);
-    if authority.is_empty() {
-        return Err(Fault::hint(quoting));
+    if authority.contains(['/', '?', '#']) && !authority.contains('@') {
+        return Err(Fault::hint("a path is not allowed"));
     }
+    check_authority(authority)?;
+    Ok(format!("{scheme}://{authority}"))
+}
+
+/// `http://host[:port][/path]`: what is asked or told in plain HTTP.
+pub(super) fn url(text: &str) -> Result<String, Fault> {
+    let (scheme, rest) = scheme(text)?;
+    if scheme != "http" {
+        return Err(Fault::hint("the scheme must be http"));
+    }
+    let end = rest.find(['/', '?', '#']).unwrap_or(rest.len());
+    let (authority, path) = rest.split_at(end);
+    check_authority(authority)?;
+    if !path.bytes().all(|b| b.is_ascii_graphic()) || path.contains('#') {
+        return Err(Fault::hint("the path has a character that must be percent-encoded"));
+    }
+    let slash = if path.starts_with('/') { "" } else { "/" };
+    Ok(format!("http://{authority}{slash}{path}"))
+}
+
+/// A URL's scheme in lower case, and what stands behind the `://`.
+fn scheme(text: &str) -> Result<(String, &str), Fault> {
+    let text = text.trim();
+    let quoting = "`//` begins a comment in HOCON: put the URL in quotes";
+    match text.split_once("://") {
+        Some((_, "" | "/")) => Err(Fault::hint(quoting)),
+        Some((scheme, rest)) => Ok((scheme.to_ascii_lowercase(), rest)),
+        None => Err(match text {
+            "http:" | "https:" => Fault::hint(quoting),
+            _ => Fault::hint(format!("put the scheme before it: \"http://{}\"", shorten(text))),
+        }),
+    }
+}
+
+/// `host` or `host:port`, an IPv6 host in brackets.
+fn check_authority(authority: &str) -> Result<(), Fault> {
     if authority.contains('@') {
         // What stands before the `@` may be a password.
         return Err(Fault {
@@ -41,39 +77,82 @@ pub(super) fn http_url(text: &str) -> Result<String, Fault> {
             hint: Some("credentials have keys of their own".to_owned()),
         });
     }
-    if authority.contains(['/', '?', '#']) {
-        return Err(Fault::hint("a path is not allowed"));
-    }
-    let (host, port) = match authority.strip_prefix('[') {
-        Some(rest) => {
-            let (host, rest) = rest.split_once(']').ok_or_else(Fault::default)?;
-            if host.parse::<std::net::Ipv6Addr>().is_err() {
-                return Err(Fault::hint("between the brackets stands no IPv6 address"));
-            }
-            let port = match rest.strip_prefix(':') {
-                Some(port) => Some(port),
-                None if rest.is_empty() => None,
-                None => return Err(Fault::default()),
-            };
-            (host, port)
-        }
-        None => match authority.rsplit_once(':') {
-            Some((host, _)) if host.contains(':') => {
-                return Err(Fault::hint(
-                    "an IPv6 address stands in brackets: \"http://[::1]:2379\"",
-                ));
-            }
-            Some((host, port)) => (host, Some(port)),
-            None => (authority, None),
-        },
-    };
+    let (host, port) = split_authority(authority)?;
     if host.parse::<IpAddr>().is_err() && !is_dns_name(host) {
         return Err(Fault::hint("the host must be an address or a DNS name"));
     }
     if port.is_some_and(|port| !matches!(port.parse::<u16>(), Ok(1..))) {
         return Err(Fault::hint("the port must be 1 to 65535"));
     }
-    Ok(format!("{}://{authority}", scheme.to_ascii_lowercase()))
+    Ok(())
+}
+
+fn split_authority(authority: &str) -> Result<(&str, Option<&str>), Fault> {
+    if let Some(rest) = authority.strip_prefix('[') {
+        let (host, rest) = rest.split_once(']').ok_or_else(Fault::default)?;
+        if host.parse::<std::net::Ipv6Addr>().is_err() {
+            return Err(Fault::hint("between the brackets stands no IPv6 address"));
+        }
+        return match rest.strip_prefix(':') {
+            Some(port) => Ok((host, Some(port))),
+            None if rest.is_empty() => Ok((host, None)),
+            None => Err(Fault::default()),
+        };
+    }
+    match authority.rsplit_once(':') {
+        Some((host, _)) if host.contains(':') => {
+            Err(Fault::hint("an IPv6 address stands in brackets: \"http://[::1]:2379\""))
+        }
+        Some((host, port)) => Ok((host, Some(port))),
+        None => Ok((authority, None)),
+    }
+}
+
+/// `host:port`, in one spelling: the name in lower case, an IPv6 address in brackets.
+pub(super) fn host_port(text: &str) -> Result<String, Fault> {
+    let text = text.trim();
+    if let Ok(address) = text.parse::<SocketAddr>() {
+        let fault = Fault::hint("the port must be 1 to 65535");
+        return if address.port() > 0 { Ok(address.to_string()) } else { Err(fault) };
+    }
+    let Some((host, port)) = text.rsplit_once(':').filter(|(host, _)| !host.contains(':')) else {
+        return Err(match text.parse::<IpAddr>() {
+            Ok(ip) => {
+                Fault::hint(format!("put a port behind it: \"{}\"", SocketAddr::new(ip, 1883)))
+            }
+            Err(_) => Fault::hint("put a port behind it, as in \"broker.example.com:1883\""),
+        });
+    };
+    if !is_dns_name(host) {
+        return Err(Fault::hint("the host must be an address or a DNS name"));
+    }
+    match port.parse::<u16>() {
+        Ok(port @ 1..) => {
+            let host = host.strip_suffix('.').unwrap_or(host);
+            Ok(format!("{}:{port}", host.to_ascii_lowercase()))
+        }
+        _ => Err(Fault::hint("the port must be 1 to 65535")),
+    }
+}
+
+/// Where something listens: `IP:port` or `[IPv6]:port`.
+pub(super) fn socket(text: &str) -> Result<SocketAddr, Fault> {
+    let text = text.trim();
+    if text.contains('%') {
+        return Err(Fault::hint("scope ids (`%`) are not supported"));
+    }
+    text.parse::<SocketAddr>().map_err(|_| {
+        let number = text.strip_prefix(':').unwrap_or(text);
+        if number.parse::<u16>().is_ok() {
+            Fault::hint(format!("put an address before the port: 127.0.0.1:{number}"))
+        } else if text.parse::<IpAddr>().is_ok() {
+            Fault::hint("put a port behind the address")
+        } else if let Some(port) = text.strip_prefix("localhost:") {
+            Fault::hint(format!("give the address: 127.0.0.1:{port}"))
+        } else {
+            Fault::hint("a value with a `:` must be quoted: \"127.0.0.1:7370\"")
+        }
+    })
 }
 
 /// `IP`, `IP:port` or `[IPv6]:port`.

@@ -1,16 +1,14 @@
-//! What several keys must agree on, and the names that nobody knows.
+//! What several keys must agree on.
 
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 
-use super::error::Finding;
-use super::keys::{self, KEYS, UNUSED};
-use super::nearest::{near, nearest};
-use super::read_agent::AgentParts;
-use super::read_cluster::ClusterParts;
-use super::read_node::NodeParts;
-use super::reader::{Read, Reader};
-use super::tree::{Node, ROOTS, Value};
-use super::types::{AddressType, ApiListen, Config, ProtoDist, RecordType, StrategyConfig};
+use super::keys;
+use super::read_node::{Own, Selected};
+use super::reader::Reader;
+use super::types::{
+    AddressType, AgentConfig, ApiConfig, ApiListen, Config, DnsDiscovery, MeshConfig, ProtoDist,
+    RecordType, StrategyConfig,
+};
 use crate::node::{Host, NodeName};
 use crate::secret::Secret;
 
@@ -38,12 +36,6 @@ fn weakest(cookies: &[Secret]) -> Option<String> {
     cookies.iter().find_map(|cookie| weakness(cookie.expose()))
 }
 
-/// Whether a recorded handshake is all it takes to guess a weak cookie.
-fn is_exposed(proto: ProtoDist, loopback: bool, strategy: Option<&StrategyConfig>) -> bool {
-    let alone = matches!(strategy, Some(StrategyConfig::Singleton));
-    !proto.is_tls() && !loopback && !alone
-}
-
 impl Config {
     /// Says of the cookies in use why one is no secret, if one is none.
     #[must_use]
@@ -54,11 +46,10 @@ impl Config {
     /// Why the agent would not start with these cookies, if it would not.
     #[must_use]
     pub fn forbids_cookies(&self, cookies: &[Secret]) -> Option<String> {
-        let cluster = &self.cluster;
-        let loopback = self.mesh_bind().iter().all(IpAddr::is_loopback);
-        let exposed = is_exposed(cluster.proto_dist, loopback, Some(&cluster.strategy));
+        let alone = matches!(self.cluster.strategy, StrategyConfig::Singleton);
+        let exposed = is_exposed(self.cluster.proto_dist, &self.mesh_bind(), alone);
         let forbidden = exposed && !self.agent.mesh.allow_insecure_cookie;
-        weakest(cookies).filter(|_| forbidden).map(weak_and_exposed)
+        Some(weak_and_exposed(&weakest(cookies).filter(|_| forbidden)?))
     }
 
     /// The addresses the mesh binds: those of `agent.mesh.bind`; else the node name's
@@ -66,11 +57,7 @@ impl Config {
     /// every address of the protocol's family.
     #[must_use]
     pub fn mesh_bind(&self) -> Vec<IpAddr> {
-        if self.agent.mesh.bind.is_empty() {
-            vec![default_bind(&self.node.name, self.cluster.proto_dist)]
-        } else {
-            self.agent.mesh.bind.clone()
-        }
+        bound(&self.agent.mesh, &self.node.name, self.cluster.proto_dist)
     }
 
     /// The mesh's own port: base port + offset.
@@ -98,7 +85,19 @@ impl Config {
     }
 }
 
-pub(super) fn default_bind(node: &NodeName, proto: ProtoDist) -> IpAddr {
+/// Whether a recorded handshake is all it takes to guess a weak cookie.
+fn is_exposed(proto: ProtoDist, bound: &[IpAddr], alone: bool) -> bool {
+    !proto.is_tls() && !bound.iter().all(IpAddr::is_loopback) && !alone
+}
+
+fn bound(mesh: &MeshConfig, node: &NodeName, proto: ProtoDist) -> Vec<IpAddr> {
+    match mesh.bind.as_slice() {
+        [] => vec![default_bind(node, proto)],
+        bind => bind.to_vec(),
+    }
+}
+
+fn default_bind(node: &NodeName, proto: ProtoDist) -> IpAddr {
     match (node.host().ip(), proto.is_ipv6()) {
         (Some(ip), _) if ip.is_loopback() => ip,
         (_, false) => Ipv4Addr::UNSPECIFIED.into(),
@@ -106,163 +105,169 @@ pub(super) fn default_bind(node: &NodeName, proto: ProtoDist) -> IpAddr {
     }
 }
 
-/// Checks across keys; gives `agent.api.listen` its derived value.
-pub(super) fn across(
-    r: &mut Reader<'_>,
-    node: &NodeParts,
-    cluster: &ClusterParts,
-    agent: &mut AgentParts,
-) {
-    let Some(name) = &node.name else { return };
-    ports(r, name, agent);
-    if let Some(proto) = &cluster.proto_dist {
-        families(r, name, proto, agent);
-    }
-    if let Some(strategy) = &cluster.strategy {
-        record_type(r, name, strategy);
-        k8s_names(r, name, strategy);
-    }
-    cookie(r, name, node, cluster, agent);
-    api(r, agent);
-}
-
-fn ports(r: &mut Reader<'_>, name: &Read<NodeName>, agent: &mut AgentParts) {
-    let offset = name.value.offset();
-    let too_high = |base: u16, what: &str| {
-        format!(
-            "the digits at the end of `{}` make {offset}, and {what} {base} + {offset} is beyond 65535",
-            name.value.name()
-        )
-    };
-    let hint = "take a smaller number";
-    if let Some(base) = &agent.base_port
-        && base.value.checked_add(offset).is_none()
-    {
-        r.error(name, too_high(base.value, "agent.mesh.base_port"), hint);
-    }
-    if agent.listen.is_none() && r.find(&keys::API_LISTEN).is_none() {
-        match API_BASE_PORT.checked_add(offset) {
-            Some(port) => {
-                let address = SocketAddr::from((Ipv4Addr::LOCALHOST, port));
-                r.derived(&keys::API_LISTEN, address, false);
-                agent.listen = Some(Read {
-                    value: ApiListen::Tcp(address),
-                    origin: super::error::Origin::Default,
-                    key: keys::API_LISTEN.path.to_owned(),
-                });
-            }
-            None => r.error(
-                name,
-                too_high(API_BASE_PORT, "the API's port"),
-                "take a smaller number, or set agent.api.listen",
-            ),
-        }
-    }
-    let mesh = agent.base_port.as_ref().and_then(|base| base.value.checked_add(offset));
-    if let Some(listen) = &agent.listen
-        && let ApiListen::Tcp(address) = listen.value
-        && mesh == Some(address.port())
-    {
-        let message = format!("port {} is the mesh's too", address.port());
-        r.error(listen, message, "change agent.api.listen or agent.mesh.base_port");
-    }
-}
-
-fn families(
-    r: &mut Reader<'_>,
-    name: &Read<NodeName>,
-    proto: &Read<ProtoDist>,
-    agent: &AgentParts,
-) {
-    let v6 = proto.value.is_ipv6();
-    let family = if v6 { "IPv6" } else { "IPv4" };
-    let other = match (proto.value.is_tls(), v6) {
-        (false, false) => "inet6_tcp",
-        (false, true) => "inet_tcp",
-        (true, false) => "inet6_tls",
-        (true, true) => "inet_tls",
-    };
-    let wrong = match name.value.host() {
-        Host::V4(_) => v6,
-        Host::V6(_) => !v6,
+/// The address in a node name must be of the protocol's family.
+pub(super) fn family(r: &mut Reader<'_>, name: &NodeName, proto: ProtoDist) {
+    let wrong = match name.host() {
+        Host::V4(_) => proto.is_ipv6(),
+        Host::V6(_) => !proto.is_ipv6(),
         Host::Dns(_) => false,
     };
-    let proto_name = proto.value.name();
     if wrong {
-        let message = format!("found `{}`, but {proto_name} needs {family}", name.value);
-        r.error(name, message, &format!("set cluster.proto_dist = {other}, or change the host"));
+        let (message, hint) = wrong_family(name, proto, "the host");
+        r.error(&keys::NODE_NAME, message, &hint);
     }
-    for ip in agent.bind.iter().flat_map(|bind| &bind.value) {
-        if ip.value.is_ipv6() != v6 {
-            let message = format!("found `{}`, but {proto_name} needs {family}", ip.value);
-            r.error(ip, message, &format!("set cluster.proto_dist = {other}, or change it"));
+}
+
+fn wrong_family(found: impl std::fmt::Display, proto: ProtoDist, what: &str) -> (String, String) {
+    let (family, other) = match proto {
+        ProtoDist::InetTcp => ("IPv4", ProtoDist::Inet6Tcp),
+        ProtoDist::Inet6Tcp => ("IPv6", ProtoDist::InetTcp),
+        ProtoDist::InetTls => ("IPv4", ProtoDist::Inet6Tls),
+        ProtoDist::Inet6Tls => ("IPv6", ProtoDist::InetTls),
+    };
+    (
+        format!("found `{found}`, but {} needs {family}", proto.name()),
+        format!("set cluster.proto_dist = {}, or change {what}", other.name()),
+    )
+}
+
+/// The names that discovery finds nodes by: this node's own should be one of them.
+pub(super) fn found_names(r: &mut Reader<'_>, name: &NodeName, strategy: &StrategyConfig) {
+    match strategy {
+        StrategyConfig::Dns(dns) => records(r, name, dns),
+        StrategyConfig::K8s(k8s) => {
+            let ip = k8s.address_type == AddressType::Ip;
+            if k8s.app_name != name.name() || ip != name.host().ip().is_some() {
+                let host = if ip { "an address" } else { "a DNS name" };
+                other_names(r, name, &k8s.app_name, host);
+            }
+        }
+        _ => {}
+    }
+}
+
+/// Address records name nodes `name@address`: a node with another kind of name would be
+/// found under a name that is not its own.
+fn records(r: &mut Reader<'_>, name: &NodeName, dns: &DnsDiscovery) {
+    let address = match dns.record_type {
+        RecordType::A => Some(("a", "IPv4", matches!(name.host(), Host::V4(_)))),
+        RecordType::Aaaa => Some(("aaaa", "IPv6", matches!(name.host(), Host::V6(_)))),
+        RecordType::Srv => None,
+    };
+    if let Some((record, family, false)) = address {
+        let message = format!(
+            "found `{name}`, but discovery by `{record}` records needs a node name with an {family} address",
+        );
+        let own = name.name();
+        let hint = format!("name it {own}@ADDRESS, or set cluster.dns.record_type = srv");
+        r.error(&keys::NODE_NAME, message, &hint);
+    } else if dns.app_name != name.name() {
+        let host = if address.is_some() { "an address" } else { "a DNS name" };
+        other_names(r, name, &dns.app_name, host);
+    }
+}
+
+fn other_names(r: &mut Reader<'_>, name: &NodeName, app: &str, host: &str) {
+    let message = format!("found `{name}`, but discovery names the nodes {app}@ and {host}");
+    let hint = "a node must have the name that the others find it by";
+    r.warn(&keys::NODE_NAME, message, hint);
+}
+
+/// The mesh's addresses and port; notes what the addresses come to.
+pub(super) fn mesh(r: &mut Reader<'_>, own: &Own, mesh: &MeshConfig) {
+    let Some(name) = &own.name else { return };
+    if mesh.port_of(name).is_none() {
+        let message = too_high(name, mesh.base_port, "agent.mesh.base_port");
+        r.error(&keys::NODE_NAME, message, "take a smaller number");
+    }
+    cookies(r, own, mesh);
+    let Some(proto) = own.proto else { return };
+    for (n, ip) in mesh.bind.iter().enumerate() {
+        if ip.is_ipv6() != proto.is_ipv6() {
+            let (message, hint) = wrong_family(ip, proto, "it");
+            r.error_at(&keys::MESH_BIND, n, message, &hint);
         }
     }
-    if !wrong && agent.bind.as_ref().is_none_or(|bind| bind.value.is_empty()) {
-        r.derived(&keys::MESH_BIND, default_bind(&name.value, proto.value), true);
+    let ip = default_bind(name, proto);
+    if name.host().ip().is_none_or(|host| host.is_ipv6() == proto.is_ipv6()) {
+        r.derived(&keys::MESH_BIND, ip, true);
     }
 }
 
-/// Address records name nodes `name@address`: a node with another kind of name would
-/// be found under a name that is not its own.
-fn record_type(r: &mut Reader<'_>, name: &Read<NodeName>, strategy: &Read<StrategyConfig>) {
-    let StrategyConfig::Dns(dns) = &strategy.value else { return };
-    let (record, family, fits) = match dns.record_type {
-        RecordType::A => ("a", "IPv4", matches!(name.value.host(), Host::V4(_))),
-        RecordType::Aaaa => ("aaaa", "IPv6", matches!(name.value.host(), Host::V6(_))),
-        RecordType::Srv => return,
+fn too_high(name: &NodeName, base: u16, what: &str) -> String {
+    let offset = name.offset();
+    format!(
+        "the digits at the end of `{}` make {offset}, and {what} {base} + {offset} is beyond 65535",
+        name.name()
+    )
+}
+
+/// Where the API listens if nobody says so.
+pub(super) fn default_listen(r: &mut Reader<'_>, own: &Own) -> Option<ApiListen> {
+    let name = own.name.as_ref()?;
+    let Some(port) = API_BASE_PORT.checked_add(name.offset()) else {
+        let message = too_high(name, API_BASE_PORT, "the API's port");
+        r.error(&keys::NODE_NAME, message, "take a smaller number, or set agent.api.listen");
+        return None;
     };
-    if !fits {
-        let message = format!(
-            "found `{}`, but discovery by `{record}` records needs a node name with an {family} address",
-            name.value
-        );
-        let own = name.value.name();
-        let hint = format!("name it {own}@ADDRESS, or set cluster.dns.record_type = srv");
-        r.error(name, message, &hint);
+    let address = SocketAddr::from((Ipv4Addr::LOCALHOST, port));
+    r.derived(&keys::API_LISTEN, address, false);
+    Some(ApiListen::Tcp(address))
+}
+
+/// Two listeners must not want one port.
+pub(super) fn ports(r: &mut Reader<'_>, own: &Own, agent: &AgentConfig) {
+    let api = match agent.api.listen {
+        ApiListen::Tcp(address) => Some(address.port()),
+        ApiListen::Unix(_) => None,
+    };
+    let health = agent.health.listen.map(|address| address.port());
+    let mesh = own.name.as_ref().and_then(|name| agent.mesh.port_of(name));
+    let hint = "change it or agent.mesh.base_port";
+    if let Some(port) = api.filter(|port| mesh == Some(*port)) {
+        let hint = "change agent.api.listen or agent.mesh.base_port";
+        r.error(&keys::API_LISTEN, format!("port {port} is the mesh's too"), hint);
+    }
+    if let Some(port) = health.filter(|port| mesh == Some(*port)) {
+        r.error(&keys::HEALTH_LISTEN, format!("port {port} is the mesh's too"), hint);
+    }
+    if let Some(port) = health.filter(|port| api == Some(*port)) {
+        let hint = "change it or agent.api.listen";
+        r.error(&keys::HEALTH_LISTEN, format!("port {port} is the API's too"), hint);
+    }
+    let dns = agent.dns.as_ref().map(|dns| dns.listen.port());
+    for (other, whose) in [(mesh, "mesh"), (api, "API"), (health, "health listener")] {
+        if let Some(port) = dns.filter(|port| other == Some(*port)) {
+            let message = format!("port {port} is the {whose}'s too");
+            r.error(&keys::SERVE_LISTEN, message, "change one of them");
+        }
     }
 }
 
-/// Kubernetes' endpoints are given node names; this node's own should be one of them.
-fn k8s_names(r: &mut Reader<'_>, name: &Read<NodeName>, strategy: &Read<StrategyConfig>) {
-    let StrategyConfig::K8s(k8s) = &strategy.value else { return };
-    let ip = k8s.address_type == AddressType::Ip;
-    if k8s.app_name != name.value.name() || ip != name.value.host().ip().is_some() {
-        let host = if ip { "an address" } else { "a DNS name" };
-        let message = format!(
-            "found `{}`, but discovery names the nodes {}@ and {host}",
-            name.value, k8s.app_name
-        );
-        r.warn(name, message, "a node must have the name that the others find it by");
-    }
-}
-
-fn weak_and_exposed(weak: String) -> String {
+fn weak_and_exposed(weak: &str) -> String {
     format!("the cookie is {weak}, and the mesh is plain TCP beyond loopback")
 }
 
-fn cookie(
-    r: &mut Reader<'_>,
-    name: &Read<NodeName>,
-    node: &NodeParts,
-    cluster: &ClusterParts,
-    agent: &AgentParts,
-) {
-    let (Some(cookies), Some(proto)) = (&node.cookies, &cluster.proto_dist) else { return };
-    let Some(weak) = weakest(&cookies.value.current()) else { return };
-    let bound = match agent.bind.as_ref().filter(|bind| !bind.value.is_empty()) {
-        Some(bind) => bind.value.iter().all(|ip| ip.value.is_loopback()),
-        None => default_bind(&name.value, proto.value).is_loopback(),
+/// Cookies that are no secret, where everybody can listen.
+fn cookies(r: &mut Reader<'_>, own: &Own, mesh: &MeshConfig) {
+    let (Some(name), Some(proto), Some(cookies)) = (&own.name, own.proto, &own.cookies) else {
+        return;
     };
-    if !is_exposed(proto.value, bound, cluster.strategy.as_ref().map(|read| &read.value)) {
+    let cookies = cookies.current();
+    let Some(n) = cookies.iter().position(|cookie| weakness(cookie.expose()).is_some()) else {
+        return;
+    };
+    let alone = own.strategy == Some(Selected::Singleton);
+    if !is_exposed(proto, &bound(mesh, name, proto), alone) {
         return;
     }
-    let message = weak_and_exposed(weak);
-    if agent.allow_insecure_cookie == Some(true) {
-        r.warn(cookies, message, "allowed by agent.mesh.allow_insecure_cookie");
+    let key = if n < own.offered { &keys::NODE_COOKIE } else { &keys::MESH_ACCEPT_COOKIES };
+    let message = weak_and_exposed(&weakness(cookies[n].expose()).unwrap_or_default());
+    if mesh.allow_insecure_cookie {
+        r.warn(key, message, "allowed by agent.mesh.allow_insecure_cookie");
     } else {
         r.error(
-            cookies,
+            key,
             message,
             "take a long random one (openssl rand -hex 32), or TLS, or set \
              agent.mesh.allow_insecure_cookie = true",
@@ -270,91 +275,18 @@ fn cookie(
     }
 }
 
-fn api(r: &mut Reader<'_>, agent: &AgentParts) {
-    let Some(listen) = &agent.listen else { return };
-    let ApiListen::Tcp(address) = listen.value else { return };
-    let no_token = agent.token.is_none() && r.find(&keys::API_TOKEN).is_none();
-    if !address.ip().is_loopback() && no_token {
-        let message = format!("found `{address}`, which is beyond loopback, without a token");
-        r.error(listen, message, "set agent.api.token, or listen on 127.0.0.1");
-    }
-}
-
-/// Keys in the files that no table knows: errors under `cluster` and `agent`, warnings
-/// under `node`, where EMQX adds more than it documents.
-pub(super) fn unknown_keys(r: &mut Reader<'_>, root: &Node) {
-    for name in ROOTS {
-        if let Some(node) = root.child(name) {
-            walk(r, name, node);
+/// An API that others reach must be guarded, and a socket's guard is its mode.
+pub(super) fn api(r: &mut Reader<'_>, api: &ApiConfig) {
+    match &api.listen {
+        ApiListen::Tcp(address) if !address.ip().is_loopback() && api.token.is_none() => {
+            let message = format!("found `{address}`, which is beyond loopback, without a token");
+            r.error(&keys::API_LISTEN, message, "set agent.api.token, or listen on 127.0.0.1");
         }
-    }
-}
-
-fn walk(r: &mut Reader<'_>, path: &str, node: &Node) {
-    let Value::Object(fields) = &node.value else {
-        let known = ROOTS.contains(&path) || is_block(path);
-        if known && !is_key(path) {
-            r.errors.push(Finding {
-                origin: node.origin.clone(),
-                key: path.to_owned(),
-                message: "found a value, allowed: a block { … }".to_owned(),
-                hint: None,
-            });
+        ApiListen::Unix(_) if api.tls.is_some() => {
+            let message = "found TLS on a Unix socket".to_owned();
+            let hint = "remove agent.api.tls, or listen on an address";
+            r.error(&keys::API_TLS_CERTFILE, message, hint);
         }
-        return;
-    };
-    for (name, child) in fields {
-        let path = format!("{path}.{name}");
-        if is_key(&path) || UNUSED.contains(&path.as_str()) {
-            continue;
-        }
-        if is_block(&path) {
-            walk(r, &path, child);
-            continue;
-        }
-        let finding = Finding {
-            origin: child.key_origin.clone(),
-            message: "unknown key".to_owned(),
-            hint: Some(suggestion(&path)),
-            key: path,
-        };
-        if finding.key.starts_with("node.") {
-            r.warnings.push(finding);
-        } else {
-            r.errors.push(finding);
-        }
-    }
-}
-
-fn paths() -> impl Iterator<Item = &'static str> {
-    KEYS.iter().flat_map(|key| [Some(key.path), key.alias]).flatten()
-}
-
-fn is_key(path: &str) -> bool {
-    paths().any(|known| known == path)
-}
-
-fn is_block(path: &str) -> bool {
-    let below = |known: &str| known.strip_prefix(path).is_some_and(|rest| rest.starts_with('.'));
-    paths().any(below) || UNUSED.iter().any(|known| below(known))
-}
-
-/// The key of the same last word elsewhere; else the nearest in the same block; else
-/// the nearest of all.
-fn suggestion(path: &str) -> String {
-    let (block, last) = path.rsplit_once('.').unwrap_or(("", path));
-    let root = path.split('.').next().unwrap_or_default();
-    let known = || KEYS.iter().map(|key| key.path).filter(|known| known.starts_with(root));
-    let moved = known().filter(|known| known.rsplit('.').next() == Some(last));
-    let moved = nearest(path, moved);
-    let depth = block.split('.').count();
-    let siblings =
-        known().filter(|known| known.starts_with(&format!("{block}."))).filter_map(|known| {
-            known.match_indices('.').nth(depth).map_or(Some(known), |(at, _)| known.get(..at))
-        });
-    let found = moved.or_else(|| near(path, siblings)).or_else(|| nearest(path, known()));
-    match found {
-        Some(found) => format!("the nearest known key is {found}"),
-        None => "see the list of keys in the documentation".to_owned(),
+        _ => {}
     }
 }

@@ -3,7 +3,7 @@
 use std::collections::HashMap;
 
 use super::error::{Finding, Origin, Warning};
-use super::keys::{KEYS, UNUSED};
+use super::keys::{KEYS, LISTENER_BIND, OPEN, UNUSED};
 use super::loader::Files;
 use super::nearest::nearest;
 use super::tree::{self, Node};
@@ -60,7 +60,8 @@ fn path(name: &str) -> Option<String> {
         return (!other).then(|| format!("agent.{}", dots(rest)));
     }
     let path = dots(name.strip_prefix("EMQX_")?);
-    ["node.", "cluster.", "agent."].iter().any(|root| path.starts_with(root)).then_some(path)
+    let ours = ["node.", "cluster.", "agent."].iter().any(|root| path.starts_with(root));
+    (ours || path == LISTENER_BIND.path).then_some(path)
 }
 
 fn is_known(path: &str) -> bool {
@@ -69,7 +70,8 @@ fn is_known(path: &str) -> bool {
     };
     let mut paths = KEYS.iter().flat_map(|key| [Some(key.path), key.alias]).flatten();
     // A whole block may be given as `{…}`; what is unknown inside it is an error there.
-    paths.any(|known| within(path, known)) || UNUSED.iter().any(|known| within(known, path))
+    let below = |blocks: &[&str]| blocks.iter().any(|known| within(known, path));
+    paths.any(|known| within(path, known)) || below(UNUSED) || below(OPEN)
 }
 
 fn unknown(name: &str) -> Warning {

@@ -35,7 +35,7 @@ impl Key {
     pub fn env(&self) -> String {
         let upper = |path: &str| path.to_ascii_uppercase().replace('.', "__");
         match self.path.strip_prefix("agent.") {
-            Some(path) => format!("MUSTER_{}", upper(path)),
+            Some(path) => format!("MUSTER_{}", upper(&path.replace("[]", ".1"))),
             None => format!("EMQX_{}", upper(self.path)),
         }
     }
@@ -96,9 +96,10 @@ keys! {
     MCAST_RECBUF: "cluster.mcast.recbuf", Text("16KB"), "a size from 1KB to 64MB";
     MCAST_BUFFER: "cluster.mcast.buffer", Text("32KB"), "a size from 1KB to 1MB";
 
-    DNS_NAME: "cluster.dns.name" or "cluster.dns.app", Text("localhost"),
-        "a DNS name, at most 253 bytes";
+    DNS_NAME: "cluster.dns.name", Text("localhost"), "a DNS name, at most 253 bytes";
     DNS_RECORD_TYPE: "cluster.dns.record_type" or "cluster.dns.type", Text("a"), "a, aaaa, srv";
+    DNS_APP: "cluster.dns.app", Nothing("the part of node.name before the @"),
+        "letters, digits, _ and -";
 
     ETCD_SERVER: "cluster.etcd.server", Nothing("none"),
         "http://host:port or https://host:port; several as a list or with commas between them";
@@ -109,7 +110,7 @@ keys! {
     ETCD_PASSWORD: "cluster.etcd.password", Nothing("none"),
         "a text, or file:///path", secret;
     ETCD_SSL_ENABLE: "cluster.etcd.ssl_options.enable" or "cluster.etcd.ssl.enable",
-        Nothing("true if the block is there or a server is https://"), "true, false";
+        Nothing("true if a server is https://"), "true, false";
     ETCD_SSL_CACERTFILE: "cluster.etcd.ssl_options.cacertfile" or "cluster.etcd.ssl.cacertfile",
         Nothing("the system's CAs"), "a file";
     ETCD_SSL_CERTFILE: "cluster.etcd.ssl_options.certfile" or "cluster.etcd.ssl.certfile",
@@ -144,11 +145,19 @@ keys! {
     MESH_FULL_MESH_LIMIT: "agent.mesh.full_mesh_limit", Text("64"), "2 to 1024";
     MESH_VERIFY_NODE_NAME: "agent.mesh.verify_node_name", Text("true"), "true, false";
     MESH_ALLOW_INSECURE_COOKIE: "agent.mesh.allow_insecure_cookie", Text("false"), "true, false";
+    MESH_ACCEPT_COOKIES: "agent.mesh.accept_cookies", List(&[]),
+        "a list of cookies, each as node.cookie or file:///path", secret;
 
     API_LISTEN: "agent.api.listen", Nothing("127.0.0.1:(7370 + offset)"),
         "IP:port, [IPv6]:port or unix:/path";
     API_TOKEN: "agent.api.token", Nothing("none"),
         "1 to 255 visible ASCII characters, or file:///path", secret;
+    API_TLS_CERTFILE: "agent.api.tls.certfile", Nothing("none: plain HTTP"), "a file";
+    API_TLS_KEYFILE: "agent.api.tls.keyfile", Nothing("none"), "a file";
+    API_TLS_CACERTFILE: "agent.api.tls.cacertfile",
+        Nothing("none: clients need no certificate"), "a file";
+
+    HEALTH_LISTEN: "agent.health.listen", Nothing("none"), "IP:port or [IPv6]:port";
 
     DISCOVERY_INTERVAL: "agent.discovery.interval", Text("5s"), "a duration from 100ms to 1h";
     DISCOVERY_NAMESERVERS: "agent.discovery.dns.nameservers", Nothing("the system's"),
@@ -158,10 +167,63 @@ keys! {
         "true, false";
 
     READY_MIN_MEMBERS: "agent.ready.min_members", Text("1"), "1 to 10000";
+    READY_MAJORITY: "agent.ready.majority", Text("false"), "true, false";
+
+    LEAVE_ON_STOP: "agent.leave_on_stop", Text("auto"), "auto, true, false";
+
+    TAGS: "agent.tags", Nothing("none"),
+        "a block of names of a-z, 0-9 and _, each with a text; 512 bytes in all";
+
+    BROKER_KIND: "agent.broker.kind", Text("none"), "none, tcp, mqtt, http, emqx";
+    BROKER_ADDRESS: "agent.broker.address",
+        Nothing("the host of node.name, and the port of listeners.tcp.default.bind"),
+        "host:port, an IPv6 host in brackets";
+    BROKER_PROBE_TARGET: "agent.broker.probe.target",
+        Nothing("on loopback: that port; /status on 18083 for emqx; for http none"),
+        "host:port for tcp and mqtt, an http:// URL for http and emqx";
+    BROKER_PROBE_INTERVAL: "agent.broker.probe.interval", Text("2s"),
+        "a duration from 100ms to 1h";
+    BROKER_PROBE_TIMEOUT: "agent.broker.probe.timeout", Text("1s"),
+        "a duration from 10ms to 1m, at most the interval";
+    BROKER_PROBE_RISE: "agent.broker.probe.rise", Text("2"), "1 to 100";
+    BROKER_PROBE_FALL: "agent.broker.probe.fall", Text("3"), "1 to 100";
+    BROKER_REQUIRED: "agent.broker.required", Text("false"), "true, false";
+    BROKER_DRIVE: "agent.broker.drive", Text("false"), "true, false";
+    LISTENER_BIND: "listeners.tcp.default.bind", Text("1883"),
+        "a port, IP:port, [IPv6]:port or :port";
+
+    RENDER: "agent.render", Nothing("none"), "a list of at most 64 blocks";
+    RENDER_SOURCE: "agent.render[].source", Required, "a file";
+    RENDER_TARGET: "agent.render[].target", Required, "a file, another one in every block";
+    RENDER_CHECK: "agent.render[].check", Nothing("none"),
+        "a list: a program and its arguments, {file} for the candidate";
+    RENDER_COMMAND: "agent.render[].command", Nothing("none"),
+        "a list: a program and its arguments";
+    RENDER_PERMS: "agent.render[].perms", Text("0644"), "an octal mode from 0000 to 0777";
+    RENDER_WAIT_MIN: "agent.render[].wait.min", Text("1s"), "a duration of at most 1h";
+    RENDER_WAIT_MAX: "agent.render[].wait.max", Text("10s"),
+        "a duration of at most 1h, not below wait.min";
+    RENDER_TIMEOUT: "agent.render[].timeout", Text("30s"), "a duration from 100ms to 1h";
+    RENDER_REQUIRE_MAJORITY: "agent.render[].require_majority", Text("true"), "true, false";
+
+    HOOKS: "agent.hooks", Nothing("none"), "a list of at most 64 blocks";
+    HOOK_ON: "agent.hooks[].on", Required,
+        "member_joined, member_up, member_down, member_left, member_removed, member_updated, ready, not_ready, majority_lost, majority_regained, broker_up, broker_down";
+    HOOK_COMMAND: "agent.hooks[].command", Nothing("none"),
+        "a list: a program and its arguments";
+    HOOK_URL: "agent.hooks[].url", Nothing("none"), "http://host:port/path";
+    HOOK_TIMEOUT: "agent.hooks[].timeout", Text("30s"), "a duration from 100ms to 1h";
+
+    SERVE_LISTEN: "agent.dns.listen", Nothing("none"), "IP:port or [IPv6]:port";
+    SERVE_DOMAIN: "agent.dns.domain", Text("muster"), "a DNS name, at most 100 bytes";
+    SERVE_TTL: "agent.dns.ttl", Text("1s"), "a duration of whole seconds, at most 24h";
 
     LOG_LEVEL: "agent.log.level", Text("info"), "error, warn, info, debug, trace";
     LOG_FORMAT: "agent.log.format", Text("text"), "text, json";
 }
+
+/// Blocks whose names are free.
+pub(super) const OPEN: &[&str] = &["agent.tags"];
 
 /// EMQX's own further keys under `cluster` and `node`, and everything below them:
 /// known, and unused here.

@@ -18,9 +18,11 @@ mod explain;
 mod growth;
 mod keys;
 mod loader;
+mod names;
 mod nearest;
 mod read_agent;
 mod read_cluster;
+mod read_follow;
 mod read_node;
 mod reader;
 mod source;
@@ -41,6 +43,7 @@ pub use loader::{Files, SystemFiles};
 pub use reader::Setting;
 pub use types::*;
 
+use read_node::Own;
 use reader::Reader;
 
 /// Read when no file is given and this one exists.
@@ -92,24 +95,40 @@ pub fn load_with(
     let etc_dir = paths.last().and_then(|path| path.parent());
     let etc_dir = etc_dir.filter(|dir| !dir.as_os_str().is_empty());
     let mut reader = Reader::new(&root, &env, files, etc_dir.unwrap_or(Path::new("etc")));
-    checks::unknown_keys(&mut reader, &root);
-    let node = read_node::read(&mut reader);
-    let own = node.name.as_ref().map(|read| &read.value);
-    let cluster = read_cluster::read(&mut reader, own);
-    let mut agent = read_agent::read(&mut reader);
-    checks::across(&mut reader, &node, &cluster, &mut agent);
+    names::unknown(&mut reader, &root);
+    let own = Own::read(&mut reader);
+    let node = read_node::read(&mut reader, &own);
+    let cluster = read_cluster::read(&mut reader, &own);
+    let agent = read_agent::read(&mut reader, &own);
+    let config = node.zip(cluster).zip(agent);
+    let config = config.map(|((node, cluster), agent)| Config { node, cluster, agent });
 
     let Reader { mut errors, warnings: more, mut settings, .. } = reader;
     warnings.extend(more);
     let position = |setting: &Setting| KEYS.iter().position(|key| key.path == setting.path);
     settings.sort_by_key(position);
-    match assemble(node, cluster, agent) {
+    match config {
         Some(config) if errors.is_empty() => Ok(Loaded { config, warnings, effective: settings }),
         _ => {
             sort(&mut errors, paths);
             Err(ConfigErrors { errors, warnings })
         }
     }
+}
+
+/// The configuration that one text makes, without files and environment.
+///
+/// # Errors
+/// As [`load`].
+pub fn from_text(text: &str) -> Result<Loaded, ConfigErrors> {
+    struct Text<'a>(&'a str);
+    impl Files for Text<'_> {
+        fn read(&self, path: &Path) -> std::io::Result<String> {
+            let found = path == Path::new(DEFAULT_FILE);
+            found.then(|| self.0.to_owned()).ok_or_else(|| std::io::ErrorKind::NotFound.into())
+        }
+    }
+    load_with(&[DEFAULT_FILE.into()], [], &Text(text))
 }
 
 /// By layer, then by place in it; what no file holds comes last.
@@ -123,52 +142,6 @@ fn sort(errors: &mut [Finding], paths: &[PathBuf]) {
         Origin::Env(_) => (1, 0, 0, 0),
         Origin::Default => (2, 0, 0, 0),
     });
-}
-
-fn assemble(
-    node: read_node::NodeParts,
-    cluster: read_cluster::ClusterParts,
-    agent: read_agent::AgentParts,
-) -> Option<Config> {
-    Some(Config {
-        node: NodeConfig {
-            name: node.name?.value,
-            cookies: node.cookies?.value,
-            data_dir: node.data_dir?,
-            role: node.role?,
-            ssl_dist_optfile: node.ssl_dist_optfile?,
-        },
-        cluster: ClusterConfig {
-            name: cluster.name?,
-            description: cluster.description?,
-            strategy: cluster.strategy?.value,
-            autoclean: cluster.autoclean?,
-            autoheal: cluster.autoheal?,
-            proto_dist: cluster.proto_dist?.value,
-            core_nodes: cluster.core_nodes?,
-        },
-        agent: AgentConfig {
-            mesh: MeshConfig {
-                base_port: agent.base_port?.value,
-                bind: agent
-                    .bind
-                    .map(|read| read.value.into_iter().map(|ip| ip.value).collect())
-                    .unwrap_or_default(),
-                handshake_timeout: agent.handshake_timeout?,
-                max_frame: agent.max_frame?,
-                full_mesh_limit: agent.full_mesh_limit?,
-                verify_node_name: agent.verify_node_name?,
-                allow_insecure_cookie: agent.allow_insecure_cookie?,
-            },
-            api: ApiConfig {
-                listen: agent.listen?.value,
-                token: agent.token.and_then(|read| read.value.into_iter().next()),
-            },
-            discovery: agent.discovery?,
-            ready: agent.ready?,
-            log: agent.log?,
-        },
-    })
 }
 
 #[cfg(test)]

@@ -1,28 +1,88 @@
-//! `node.*`.
-
-use std::path::PathBuf;
+//! `node.*`, and what other blocks depend on.
 
 use super::address::node_name;
+use super::checks;
 use super::keys;
-use super::reader::{Fault, Read, Reader, word};
+use super::reader::{Fault, Reader, all, word};
+use super::types::{NodeConfig, ProtoDist};
 use crate::cookies::{self, Cookies, Source};
 use crate::node::{NodeName, Role};
 
-pub(super) struct NodeParts {
-    pub(super) name: Option<Read<NodeName>>,
-    pub(super) cookies: Option<Read<Cookies>>,
-    pub(super) data_dir: Option<PathBuf>,
-    pub(super) role: Option<Role>,
-    pub(super) ssl_dist_optfile: Option<PathBuf>,
+/// What other keys are compared with; `None` where it was refused.
+pub(super) struct Own {
+    pub(super) name: Option<NodeName>,
+    pub(super) proto: Option<ProtoDist>,
+    pub(super) strategy: Option<Selected>,
+    /// Those of `node.cookie`, and behind them those of `agent.mesh.accept_cookies`.
+    pub(super) cookies: Option<Cookies>,
+    /// How many of them are those of `node.cookie`.
+    pub(super) offered: usize,
 }
 
-pub(super) fn read(r: &mut Reader<'_>) -> NodeParts {
-    let name = r.scalar(&keys::NODE_NAME, node_name);
-    if let Some(read) = name.as_ref().filter(|read| read.value.is_single_label()) {
-        let message = format!("the host of `{}` has no dot", read.value);
-        r.warn(read, message, "an Erlang long name needs one; use an address or a full DNS name");
+/// `cluster.discovery_strategy` by itself.
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub(super) enum Selected {
+    Manual,
+    Static,
+    Mcast,
+    Dns,
+    Etcd,
+    K8s,
+    Singleton,
+}
+
+impl Own {
+    pub(super) fn read(r: &mut Reader<'_>) -> Self {
+        let name = r.get(&keys::NODE_NAME, node_name);
+        let proto = r.get(&keys::CLUSTER_PROTO_DIST, |text| {
+            let words = [
+                ("inet_tcp", ProtoDist::InetTcp),
+                ("inet6_tcp", ProtoDist::Inet6Tcp),
+                ("inet_tls", ProtoDist::InetTls),
+                ("inet6_tls", ProtoDist::Inet6Tls),
+            ];
+            word(&words, text)
+        });
+        if let Some(name) = name.as_ref().filter(|name| name.is_single_label()) {
+            let message = format!("the host of `{name}` has no dot");
+            let hint = "an Erlang long name needs one; use an address or a full DNS name";
+            r.warn(&keys::NODE_NAME, message, hint);
+        }
+        if let (Some(name), Some(proto)) = (&name, proto) {
+            checks::family(r, name, proto);
+        }
+        let strategy = r.get(&keys::CLUSTER_STRATEGY, |text| {
+            let words = [
+                ("manual", Selected::Manual),
+                ("static", Selected::Static),
+                ("mcast", Selected::Mcast),
+                ("dns", Selected::Dns),
+                ("etcd", Selected::Etcd),
+                ("k8s", Selected::K8s),
+                ("singleton", Selected::Singleton),
+            ];
+            word(&words, text)
+        });
+        let (cookies, offered) = cookies(r).unzip();
+        Self { name, proto, strategy, cookies, offered: offered.unwrap_or_default() }
     }
-    let cookies = r.secrets(&keys::NODE_COOKIE, |text, file| {
+}
+
+pub(super) fn read(r: &mut Reader<'_>, own: &Own) -> Option<NodeConfig> {
+    all!(NodeConfig {
+        name: own.name.clone(),
+        cookies: own.cookies.clone(),
+        data_dir: r.path(&keys::NODE_DATA_DIR),
+        role: r.get(&keys::NODE_ROLE, |text| {
+            word(&[("core", Role::Core), ("replicant", Role::Replicant)], text)
+        }),
+        ssl_dist_optfile: r.path(&keys::NODE_SSL_DIST_OPTFILE),
+    })
+}
+
+/// All that are accepted, those of `node.cookie` first, and how many these are.
+fn cookies(r: &mut Reader<'_>) -> Option<(Cookies, usize)> {
+    let read = |text: &str, file| {
         let fault = |error: cookies::CookieError| Fault::found(error.to_string());
         match file {
             Some(path) => Ok((Source::File(path), cookies::parse_file(text).map_err(fault)?)),
@@ -31,26 +91,16 @@ pub(super) fn read(r: &mut Reader<'_>) -> NodeParts {
                 Ok((Source::Text(cookie.clone()), vec![cookie]))
             }
         }
-    });
-    let empty = cookies.as_ref().is_some_and(|read| read.value.is_empty());
-    if r.find(&keys::NODE_COOKIE).is_none() || empty {
-        r.missing(
-            &keys::NODE_COOKIE,
-            "every node of a cluster has the same; set it here or in EMQX_NODE__COOKIE",
-        );
+    };
+    let own = r.secrets(&keys::NODE_COOKIE, read);
+    let accepted = r.secrets(&keys::MESH_ACCEPT_COOKIES, read);
+    let own = own?;
+    if own.is_empty() {
+        let hint = "every node of a cluster has the same; set it here or in EMQX_NODE__COOKIE";
+        r.missing(&keys::NODE_COOKIE, hint);
+        return None;
     }
-    NodeParts {
-        name,
-        cookies: cookies.filter(|_| !empty).map(|Read { value, origin, key }| {
-            let (sources, read): (Vec<_>, Vec<_>) = value.into_iter().unzip();
-            Read { value: Cookies::new(sources, read.concat()), origin, key }
-        }),
-        data_dir: r.path(&keys::NODE_DATA_DIR).map(|read| read.value),
-        role: r
-            .scalar(&keys::NODE_ROLE, |text| {
-                word(&[("core", Role::Core), ("replicant", Role::Replicant)], text)
-            })
-            .map(|read| read.value),
-        ssl_dist_optfile: r.path(&keys::NODE_SSL_DIST_OPTFILE).map(|read| read.value),
-    }
+    let offered = own.iter().map(|(_, cookies)| cookies.len()).sum();
+    let (sources, cookies): (Vec<_>, Vec<_>) = own.into_iter().chain(accepted?).unzip();
+    Some((Cookies::new(sources, cookies.concat()), offered))
 }

@@ -298,11 +298,18 @@ fn tls_to_etcd() {
     };
     assert!(etcd("{ server = \"http://a\" }").tls.is_none());
     assert!(etcd("{ server = \"https://a\" }").tls.is_some_and(|tls| tls.verify));
-    let old =
-        etcd("{ server = \"http://a:1\", ssl { cacertfile = \"ca.pem\", verify = verify_none } }");
+    let old = etcd(
+        "{ server = \"http://a:1\", ssl { enable = true, cacertfile = \"ca.pem\", verify = verify_none } }",
+    );
     assert_eq!(old.servers, ["https://a:1"]);
     assert!(old.tls.is_some_and(|tls| !tls.verify && tls.cacertfile == Some("ca.pem".into())));
     assert!(etcd("{ server = \"http://a\", ssl_options.enable = false }").tls.is_none());
+    let text = "cluster.etcd { server = \"http://a\", ssl_options.cacertfile = \"ca.pem\" }";
+    let text = format!("cluster.discovery_strategy = etcd\n{text}");
+    let loaded = layers(&[("base.conf", BASE), ("e", &text)], &[]).unwrap();
+    let StrategyConfig::Etcd(plain) = loaded.config.cluster.strategy else { panic!() };
+    assert_eq!((plain.tls.is_none(), plain.servers), (true, vec!["http://a".to_owned()]));
+    assert!(loaded.warnings[0].to_string().contains("ssl_options are not used"));
     let auth = etcd("{ server = [\"http://a\"], username = root, password = p }").auth.unwrap();
     assert_eq!((auth.0.as_str(), auth.1.expose()), ("root", "p"));
 }
@@ -388,11 +395,31 @@ fn every_key_is_read() {
         .flat_map(|strategy| {
             let text = format!(
                 "cluster {{ discovery_strategy = {strategy}, etcd {{ server = \"https://a\", username = a, password = b, ssl_options {{ enable = true, cacertfile = a, certfile = b, keyfile = c, password = d, server_name_indication = e }} }} }}
-                agent {{ api.token = t, discovery {{ dns.nameservers = \"1.1.1.1\", k8s.kubeconfig = k }} }}"
+                agent {{
+                    api {{ token = t, tls {{ certfile = c, keyfile = k, cacertfile = a }} }}
+                    discovery {{ dns.nameservers = \"1.1.1.1\", k8s.kubeconfig = k }}
+                    mesh.accept_cookies = [bbbbbbbbbbbbbbbbbbbb]
+                    health.listen = \"127.0.0.1:1\", dns.listen = \"127.0.0.1:53\", tags.a = b
+                    broker {{ kind = emqx }}
+                    render = [{{ source = s, target = t, check = [c, \"{{file}}\"], command = [c] }}]
+                    hooks = [{{ on = ready, command = [c] }}, {{ on = ready, url = \"http://h\" }}]
+                }}"
             );
             layers(&[("base.conf", BASE), ("emqx.conf", &text)], &[]).unwrap().effective
         })
-        .map(|setting| setting.path)
+        .flat_map(|setting| {
+            // Those of a list of blocks stand in one line.
+            let fields: Vec<String> = match setting.value.strip_prefix("[{") {
+                Some(fields) => fields
+                    .split(&['{', '}', ','][..])
+                    .filter_map(|field| field.split_once(" = "))
+                    .map(|(name, _)| format!("{}[].{}", setting.path, name.trim()))
+                    .collect(),
+                None => Vec::new(),
+            };
+            fields.into_iter().chain([setting.path])
+        })
+        .chain(["listeners.tcp.default.bind".to_owned()])
         .collect();
     for key in KEYS {
         assert!(
@@ -402,6 +429,8 @@ fn every_key_is_read() {
         );
     }
 }
+
+mod follow;
 
 mod properties {
     use proptest::prelude::*;

@@ -16,6 +16,9 @@ use super::source::{Expanded, Index};
 /// The roots that are ours; the others belong to the broker.
 pub(super) const ROOTS: [&str; 3] = ["node", "cluster", "agent"];
 
+/// The broker's root that one key of ours stands below.
+const LISTENERS: &str = "listeners";
+
 /// A value and where it was written.
 #[derive(Clone, Debug)]
 pub(super) struct Node {
@@ -138,7 +141,7 @@ pub(super) fn load(
     match hocon::parse_with_env(all.text(), env) {
         Ok(config) => {
             let mut root = Node::object(Origin::Default);
-            for name in ROOTS {
+            for name in ROOTS.into_iter().chain([LISTENERS]) {
                 if let Some(value) = config.get(name)
                     && let Some(node) = convert(value, &mut vec![name.to_owned()], &index)
                 {

@@ -1,9 +1,12 @@
 //! The validated configuration: what the rest of the program sees of `emqx.conf`.
 
-use std::fmt;
-use std::net::{IpAddr, SocketAddr};
+mod agent;
+
+use std::net::IpAddr;
 use std::path::PathBuf;
 use std::time::Duration;
+
+pub use agent::*;
 
 use crate::cookies::Cookies;
 use crate::node::{NodeName, Role};
@@ -25,8 +28,9 @@ pub struct Config {
 pub struct NodeConfig {
     /// `node.name`.
     pub name: NodeName,
-    /// `node.cookie`: never empty; the first is offered, any is accepted. Those from files
-    /// change with them while the agent runs, in every clone of this configuration.
+    /// `node.cookie`: never empty; the first is offered, any is accepted, also those of
+    /// `agent.mesh.accept_cookies`, which stand behind the others. Those from files change
+    /// with them while the agent runs, in every clone of this configuration.
     pub cookies: Cookies,
     /// `node.data_dir`; the state is kept in `muster/` below it.
     pub data_dir: PathBuf,
@@ -68,7 +72,7 @@ pub enum StrategyConfig {
     /// `cluster.mcast`.
     Mcast(McastConfig),
     /// `cluster.dns`.
-    Dns(DnsConfig),
+    Dns(DnsDiscovery),
     /// `cluster.etcd`.
     Etcd(EtcdConfig),
     /// `cluster.k8s`.
@@ -122,11 +126,14 @@ pub struct McastConfig {
 
 /// `cluster.dns.*`.
 #[derive(Clone, Debug)]
-pub struct DnsConfig {
+pub struct DnsDiscovery {
     /// The name asked for.
     pub name: String,
     /// The record type asked for.
     pub record_type: RecordType,
+    /// The part before the `@` of the names found: this node's own, unless `app` says
+    /// otherwise.
+    pub app_name: String,
 }
 
 /// `cluster.dns.record_type`.
@@ -236,111 +243,4 @@ impl ProtoDist {
     pub fn is_ipv6(self) -> bool {
         matches!(self, Self::Inet6Tcp | Self::Inet6Tls)
     }
-}
-
-/// `agent.*`.
-#[derive(Clone, Debug)]
-pub struct AgentConfig {
-    /// `agent.mesh`.
-    pub mesh: MeshConfig,
-    /// `agent.api`.
-    pub api: ApiConfig,
-    /// `agent.discovery`.
-    pub discovery: DiscoveryConfig,
-    /// `agent.ready`.
-    pub ready: ReadyConfig,
-    /// `agent.log`.
-    pub log: LogConfig,
-}
-
-/// `agent.mesh.*`.
-#[derive(Clone, Debug)]
-pub struct MeshConfig {
-    /// The node's offset is added to it.
-    pub base_port: u16,
-    /// Bound addresses; empty: every address of the protocol's family.
-    pub bind: Vec<IpAddr>,
-    /// A connection that has not finished its handshake by then is closed.
-    pub handshake_timeout: Duration,
-    /// Longest frame accepted, bytes.
-    pub max_frame: usize,
-    /// Up to so many members every pair holds a link.
-    pub full_mesh_limit: usize,
-    /// Whether a certificate must name the node it speaks for.
-    pub verify_node_name: bool,
-    /// Whether a shipped or short cookie may guard plain TCP beyond loopback.
-    pub allow_insecure_cookie: bool,
-}
-
-impl MeshConfig {
-    /// The port of a node's mesh listener: base port + offset. `None` beyond 65535.
-    #[must_use]
-    pub fn port_of(&self, node: &NodeName) -> Option<u16> {
-        self.base_port.checked_add(node.offset())
-    }
-}
-
-/// `agent.api.*`.
-#[derive(Clone, Debug)]
-pub struct ApiConfig {
-    /// Where the API listens.
-    pub listen: ApiListen,
-    /// Guards mutating routes, and every route beyond loopback.
-    pub token: Option<Secret>,
-}
-
-/// `agent.api.listen`.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub enum ApiListen {
-    /// A TCP address.
-    Tcp(SocketAddr),
-    /// `unix:/path`.
-    Unix(PathBuf),
-}
-
-impl fmt::Display for ApiListen {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match self {
-            Self::Tcp(address) => address.fmt(f),
-            Self::Unix(path) => write!(f, "unix:{}", path.display()),
-        }
-    }
-}
-
-/// `agent.discovery.*`.
-#[derive(Clone, Debug)]
-pub struct DiscoveryConfig {
-    /// Time between two rounds of a strategy that is polled.
-    pub interval: Duration,
-    /// Name servers asked instead of the system's; empty: the system's.
-    pub nameservers: Vec<SocketAddr>,
-    /// Kubernetes client configuration used outside a cluster.
-    pub kubeconfig: Option<PathBuf>,
-    /// Whether endpoints that are not ready count.
-    pub include_not_ready: bool,
-}
-
-/// `agent.ready.*`.
-#[derive(Clone, Debug)]
-pub struct ReadyConfig {
-    /// Members that must be up before `/readyz` says yes.
-    pub min_members: usize,
-}
-
-/// `agent.log.*`.
-#[derive(Clone, Copy, Debug)]
-pub struct LogConfig {
-    /// The least severe level written.
-    pub level: tracing::Level,
-    /// How lines look.
-    pub format: LogFormat,
-}
-
-/// `agent.log.format`.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum LogFormat {
-    /// For people.
-    Text,
-    /// One JSON object a line.
-    Json,
 }

@@ -12,7 +12,7 @@ use hickory_resolver::proto::rr::{RData, RecordType as Wire};
 
 use self::client::{Client, LookupError};
 use super::{Answer, BoxFuture, DiscoveryError, Strategy};
-use crate::config::{DnsConfig, RecordType};
+use crate::config::{DnsDiscovery, RecordType};
 use crate::node::{Host, NodeName};
 
 /// Entries reported as rejected; a broken zone of thousands needs no more.
@@ -23,17 +23,19 @@ pub struct Dns {
     own: NodeName,
     name: String,
     record_type: RecordType,
+    app_name: String,
     client: Client,
 }
 
 impl Dns {
     /// Asks for the records of `config.name`; `nameservers` empty: the system's.
     #[must_use]
-    pub fn new(config: &DnsConfig, own: &NodeName, nameservers: &[SocketAddr]) -> Self {
+    pub fn new(config: &DnsDiscovery, own: &NodeName, nameservers: &[SocketAddr]) -> Self {
         Self {
             own: own.clone(),
             name: config.name.clone(),
             record_type: config.record_type,
+            app_name: config.app_name.clone(),
             client: Client::new(nameservers),
         }
     }
@@ -59,7 +61,7 @@ impl Dns {
                 LookupError::Nonsense(_) => DiscoveryError::BadAnswer(text),
             }
         })?;
-        Ok(read(&self.own, &found.data, found.ttl))
+        Ok(read(&self.app_name, &found.data, found.ttl))
     }
 }
 
@@ -69,8 +71,8 @@ impl Strategy for Dns {
     }
 }
 
-/// The nodes that records name: this node's name part at every address or target.
-fn read(own: &NodeName, records: &[RData], ttl: Option<Duration>) -> Answer {
+/// The nodes that records name: the name part at every address or target.
+fn read(app_name: &str, records: &[RData], ttl: Option<Duration>) -> Answer {
     let mut nodes = BTreeSet::new();
     let mut rejected = Vec::new();
     for record in records {
@@ -84,7 +86,7 @@ fn read(own: &NodeName, records: &[RData], ttl: Option<Duration>) -> Answer {
             _ => continue,
         };
         let node = host.and_then(|host| {
-            let text = format!("{}@{host}", own.name());
+            let text = format!("{app_name}@{host}");
             NodeName::parse(&text).map_err(|error| format!("{host:?}: {error}"))
         });
         match node {

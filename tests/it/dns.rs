@@ -3,7 +3,7 @@
 use std::net::{Ipv6Addr, SocketAddr, UdpSocket};
 use std::time::Duration;
 
-use muster::config::{Config, DnsConfig, RecordType, StrategyConfig};
+use muster::config::{Config, DnsDiscovery, RecordType, StrategyConfig};
 use muster::discovery::{DiscoveryError, DiscoveryEvent, Dns, Strategy};
 use muster::node::NodeName;
 use tokio::time::Instant;
@@ -12,7 +12,7 @@ use crate::support::bind::Bind;
 use crate::support::discovery::{Discovery, config, names};
 
 fn asking(own: &str, name: &str, record_type: RecordType, servers: &[SocketAddr]) -> Config {
-    let dns = DnsConfig { name: name.into(), record_type };
+    let dns = DnsDiscovery { name: name.into(), record_type, app_name: "emqx".into() };
     let mut config = config(own, StrategyConfig::Dns(dns));
     config.agent.discovery.nameservers = servers.to_vec();
     config

@@ -5,7 +5,8 @@ use std::net::{IpAddr, Ipv4Addr, SocketAddr, UdpSocket};
 use std::time::Duration;
 
 use muster::config::{
-    AddressType, Config, DnsConfig, EtcdConfig, K8sConfig, McastConfig, RecordType, StrategyConfig,
+    AddressType, Config, DnsDiscovery, EtcdConfig, K8sConfig, McastConfig, RecordType,
+    StrategyConfig,
 };
 use muster::discovery::mcast::datagram::{Datagram, Keys, Kind, MAX_DATAGRAM};
 use muster::node::{BootId, NodeName};
@@ -25,7 +26,7 @@ fn ip(index: usize) -> Ipv4Addr {
 }
 
 fn dns(own: &str, name: &str, record_type: RecordType, bind: &Bind) -> Config {
-    let dns = DnsConfig { name: name.into(), record_type };
+    let dns = DnsDiscovery { name: name.into(), record_type, app_name: "emqx".into() };
     let mut config = config(own, StrategyConfig::Dns(dns));
     config.agent.discovery.nameservers = vec![bind.address()];
     config

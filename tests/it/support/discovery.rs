@@ -2,17 +2,11 @@
 
 use std::collections::BTreeSet;
 use std::sync::Arc;
-use std::time::Duration;
 
-use muster::config::{
-    AgentConfig, ApiConfig, ApiListen, ClusterConfig, Config, DiscoveryConfig, LogConfig,
-    LogFormat, MeshConfig, NodeConfig, ProtoDist, ReadyConfig, StrategyConfig,
-};
-use muster::cookies::Cookies;
+use muster::config::{self, Config, StrategyConfig};
 use muster::discovery::{self, DiscoveryError, DiscoveryEvent, DiscoveryHandle};
 use muster::metrics::{Metrics, Outcome, Word};
-use muster::node::{NodeName, Role};
-use muster::secret::Secret;
+use muster::node::NodeName;
 use tokio::sync::mpsc;
 use tokio::time::{Instant, timeout_at};
 
@@ -26,44 +20,15 @@ pub fn names<T: AsRef<str>>(names: &[T]) -> BTreeSet<NodeName> {
 
 /// A node's configuration: defaults, but rounds every 300 ms.
 pub fn config(node: &str, strategy: StrategyConfig) -> Config {
-    Config {
-        node: NodeConfig {
-            name: NodeName::parse(node).unwrap(),
-            cookies: Cookies::from_iter([Secret::new(COOKIE)]),
-            data_dir: "data".into(),
-            role: Role::Core,
-            ssl_dist_optfile: "etc/ssl_dist.conf".into(),
-        },
-        cluster: ClusterConfig {
-            name: "emqxcl".into(),
-            description: String::new(),
-            strategy,
-            autoclean: None,
-            autoheal: true,
-            proto_dist: ProtoDist::InetTcp,
-            core_nodes: Vec::new(),
-        },
-        agent: AgentConfig {
-            mesh: MeshConfig {
-                base_port: 6370,
-                bind: Vec::new(),
-                handshake_timeout: Duration::from_secs(7),
-                max_frame: 1 << 20,
-                full_mesh_limit: 64,
-                verify_node_name: true,
-                allow_insecure_cookie: false,
-            },
-            api: ApiConfig { listen: ApiListen::Tcp(([127, 0, 0, 1], 0).into()), token: None },
-            discovery: DiscoveryConfig {
-                interval: Duration::from_millis(300),
-                nameservers: Vec::new(),
-                kubeconfig: None,
-                include_not_ready: true,
-            },
-            ready: ReadyConfig { min_members: 1 },
-            log: LogConfig { level: tracing::Level::INFO, format: LogFormat::Text },
-        },
-    }
+    let proto = if node.contains("::") { "inet6_tcp" } else { "inet_tcp" };
+    let text = format!(
+        "node {{ name = \"{node}\", cookie = \"{COOKIE}\" }}
+        cluster {{ autoclean = infinity, proto_dist = {proto} }}
+        agent.discovery.interval = 300ms"
+    );
+    let mut config = config::from_text(&text).unwrap().config;
+    config.cluster.strategy = strategy;
+    config
 }
 
 /// A running discovery and what it said last.
