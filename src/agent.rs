@@ -26,6 +26,7 @@ mod cookie_files;
 mod disk;
 mod driver;
 mod present;
+mod refusals;
 pub mod signals;
 
 use std::net::SocketAddr;

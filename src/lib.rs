@@ -62,6 +62,7 @@ pub mod metrics;
 pub mod node;
 pub mod notices;
 pub mod protocol;
+pub mod ready;
 pub mod resolve;
 pub mod secret;
 pub mod throttle;

@@ -155,6 +155,34 @@ impl Member {
     }
 }
 
+/// A rule by which two nodes refuse each other: neither comes in while it stands.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Rule {
+    /// `node.cookie`.
+    Cookie,
+    /// A certificate, at one end or the other.
+    Certificate,
+    /// `cluster.name`.
+    ClusterName,
+    /// No protocol version in common.
+    Version,
+    /// The name is another's: taken, or not what the node there calls itself.
+    NodeName,
+    /// What is there speaks TLS where we speak plain TCP, or the reverse, or neither.
+    Carrier,
+}
+
+/// That a node and this one refuse each other.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Refusal {
+    /// The other node.
+    pub node: NodeName,
+    /// By which rule.
+    pub rule: Rule,
+    /// What was seen, in words.
+    pub text: String,
+}
+
 /// How discovery fares.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct DiscoveryView {
@@ -168,8 +196,9 @@ pub struct DiscoveryView {
     pub last_success: Option<SystemTime>,
     /// Why the newest round failed; `None` when it did not.
     pub last_error: Option<String>,
-    /// What the backend keeps from this node although it answers.
-    pub limits: Option<String>,
+    /// What an operator should know of the newest answer: what the backend keeps from this
+    /// node, or that this node is not in it.
+    pub notices: Vec<String>,
 }
 
 /// Everything a read of the API can ask for.
@@ -201,6 +230,8 @@ pub struct Snapshot {
     pub discovery: DiscoveryView,
     /// Another live process holds this node's name: who refused us, and why.
     pub conflict: Option<String>,
+    /// Nodes that are wanted, not linked, and of which the last attempt ended by a rule.
+    pub refusals: Vec<Refusal>,
 }
 
 impl Snapshot {

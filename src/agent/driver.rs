@@ -138,8 +138,10 @@ impl Driver {
                 self.machine.handle_link_down(now, LinkKey(link.0));
                 self.book.news = true;
             }
-            MeshEvent::DialFailed { peer, error, after } => {
+            MeshEvent::DialFailed { peer, error, cause, after } => {
                 debug!(%peer, ?after, "dial failed: {error}");
+                self.presenter.refusals.dial_failed(&peer, &error, cause);
+                self.book.news = true;
                 let failure = failure(error);
                 self.machine.handle_dial_failed(now, &peer, &failure);
             }
@@ -150,11 +152,11 @@ impl Driver {
         let now = self.now();
         let view = &mut self.presenter.discovery;
         match event {
-            DiscoveryEvent::Answer { nodes, limits } => {
+            DiscoveryEvent::Answer { nodes, notices } => {
                 view.answered = true;
                 view.last_success = Some(std::time::SystemTime::now());
                 view.last_error = None;
-                view.limits = limits;
+                view.notices = notices;
                 view.nodes = nodes.iter().cloned().collect();
                 self.machine.handle_discovered(now, &nodes);
             }
@@ -220,9 +222,12 @@ impl Driver {
                  or discovery enable"
             ),
             Note::WeRefused(peer, text) => warn!(%peer, "refused a link: {}", escaped(&text)),
-            Note::Refusal(code) => {
-                let cause = Cause { cause: Word(code.word()) };
-                self.metrics.links_refused.get_or_create(&cause).inc();
+            Note::Refusal { peer, code, ours, text } => {
+                self.presenter.refusals.refused(&peer, code, ours, &text);
+                if ours {
+                    let cause = Cause { cause: Word(code.word()) };
+                    self.metrics.links_refused.get_or_create(&cause).inc();
+                }
             }
             Note::TheyRefused(peer, text) => warn!(%peer, "{}", escaped(&text)),
             Note::Conflict(Some(text)) => error!("{}", escaped(&text)),

@@ -7,6 +7,7 @@ use std::time::SystemTime;
 
 use tracing::{info, warn};
 
+use super::refusals::Refusals;
 use crate::attributes::{Broker, BrokerStatus, Tags};
 use crate::config::Config;
 use crate::events::{Event, EventKind, EventLog};
@@ -27,6 +28,7 @@ pub(super) struct Presenter {
     /// The status of each member's broker, and since when.
     brokers: BTreeMap<NodeName, (BrokerStatus, SystemTime)>,
     pub(super) discovery: DiscoveryView,
+    pub(super) refusals: Refusals,
 }
 
 impl Presenter {
@@ -35,6 +37,7 @@ impl Presenter {
             answered: !config.cluster.strategy.is_automatic(),
             ..DiscoveryView::default()
         };
+        let refusals = Refusals::new(config.cluster.proto_dist.is_tls());
         Self {
             config,
             events,
@@ -43,6 +46,7 @@ impl Presenter {
             addresses: BTreeMap::new(),
             brokers: BTreeMap::new(),
             discovery,
+            refusals,
         }
     }
 
@@ -129,6 +133,9 @@ impl Presenter {
             majority: machine.table().majority(),
             discovery: self.discovery.clone(),
             conflict: machine.conflict().map(str::to_owned),
+            refusals: self
+                .refusals
+                .standing(|node| machine.link(node).is_none() && machine.wants(node)),
         }
     }
 
@@ -223,6 +230,7 @@ impl Presenter {
             majority: true,
             discovery: self.discovery.clone(),
             conflict: None,
+            refusals: Vec::new(),
         }
     }
 }

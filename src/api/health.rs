@@ -14,7 +14,8 @@ use super::{App, Check, Health};
 use crate::config::Config;
 use crate::mesh::tls::EXPIRY_WARNING;
 use crate::metrics::Metrics;
-use crate::view::{ClusterState, LinkState, MemberStatus, Snapshot};
+use crate::ready;
+use crate::view::{LinkState, MemberStatus, Snapshot};
 
 /// Whether the agent works at all; a restart helps when it does not.
 #[utoipa::path(
@@ -57,7 +58,7 @@ pub(super) async fn readyz(
         let standing = app.state.notices.all().into_iter();
         shown.extend(standing.map(|notice| check(&notice.check, false, notice.text)));
     }
-    answer(checks(&snapshot, &config), shown)
+    answer(ready::checks(&snapshot, &config).into_iter().map(judged).collect(), shown)
 }
 
 fn answer(checks: Vec<Check>, notices: Vec<Check>) -> (StatusCode, Json<Health>) {
@@ -70,39 +71,8 @@ fn check(name: &str, ok: bool, reason: impl Into<String>) -> Check {
     Check { name: name.to_owned(), ok, reason: reason.into() }
 }
 
-fn checks(snapshot: &Snapshot, config: &Config) -> Vec<Check> {
-    let discovery = &snapshot.discovery;
-    let discovered = match (&discovery.last_error, discovery.answered) {
-        (_, true) if !config.cluster.strategy.is_automatic() => "needs none".to_owned(),
-        (None, true) => "answered".to_owned(),
-        (Some(error), true) => format!("answered before, fails now: {error}"),
-        (None, false) => format!("{} has not answered yet", snapshot.strategy),
-        (Some(error), false) => format!("{} has never answered: {error}", snapshot.strategy),
-    };
-    let settled = matches!(snapshot.state, ClusterState::Joined | ClusterState::Singleton);
-    let state = match snapshot.state {
-        ClusterState::Forming => "forming",
-        ClusterState::Joined => "joined",
-        ClusterState::Left => "left the cluster; join or enable discovery to return",
-        ClusterState::Singleton => "singleton",
-    };
-    let up = snapshot.nodes(|status| status == MemberStatus::Up).count();
-    let wanted = config.agent.ready.min_members;
-    let majority = if snapshot.majority {
-        "more than half of the known cores are up"
-    } else {
-        "no more than half of the known cores are up"
-    };
-    let mut checks = vec![
-        check("discovery", discovery.answered, discovered),
-        check("state", settled, state),
-        check("min_members", up >= wanted, format!("{up} up, {wanted} wanted")),
-        check("majority", snapshot.majority, majority),
-    ];
-    if let Some(conflict) = &snapshot.conflict {
-        checks.push(check("name_conflict", false, conflict));
-    }
-    checks
+fn judged(check: ready::Check) -> Check {
+    Check { name: check.name.to_owned(), ok: check.ok, reason: check.reason }
 }
 
 /// What does not stop the node from being ready, and yet wants attention.
@@ -123,15 +93,20 @@ fn notices(snapshot: &Snapshot, config: &Config, metrics: &Metrics) -> Vec<Check
         _ => format!("no link to {}", unlinked.join(", ")),
     };
     let discovery = &snapshot.discovery;
-    let trouble = discovery.last_error.as_ref().or(discovery.limits.as_ref()).cloned();
+    let troubles: Vec<_> =
+        discovery.last_error.iter().chain(&discovery.notices).map(String::as_str).collect();
     let token = config.agent.api.token.is_some();
     vec![
+        judged(ready::majority(snapshot)),
         check("views_agree", disagreeing.is_empty(), views),
         check("links", unlinked.is_empty(), links),
         check(
             "discovery_backend",
-            trouble.is_none(),
-            trouble.unwrap_or_else(|| "the newest round succeeded".to_owned()),
+            troubles.is_empty(),
+            match troubles.is_empty() {
+                true => "the newest round succeeded".to_owned(),
+                false => troubles.join("; "),
+            },
         ),
         encryption(config, metrics),
         cookie(config, metrics),

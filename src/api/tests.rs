@@ -91,9 +91,10 @@ pub(super) fn snapshot() -> Snapshot {
             nodes: vec![node("emqx2@127.0.0.1")],
             last_success: Some(at()),
             last_error: None,
-            limits: None,
+            notices: Vec::new(),
         },
         conflict: None,
+        refusals: Vec::new(),
     }
 }
 

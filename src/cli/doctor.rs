@@ -264,7 +264,7 @@ async fn backend(config: &Config) -> Vec<Finding> {
                 0 => format!("{name}: answers, and nobody is there"),
                 count => format!("{name}: {count} found: {}", names.join(", ")),
             };
-            let limits = answer.limits.map(|text| {
+            let limits = answer.notices.into_iter().chain(answer.doubts).map(|text| {
                 let message = format!("{name}: {text}");
                 Finding::warn("discovery", message, backend_remedy(config))
             });

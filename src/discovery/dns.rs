@@ -99,7 +99,7 @@ fn read(app_name: &str, records: &[RData], ttl: Option<Duration>) -> Answer {
     }
     // Servers rotate the order of records, which is no change.
     rejected.sort_unstable();
-    Answer { nodes, valid_for: ttl, rejected, limits: None }
+    Answer { nodes, valid_for: ttl, rejected, ..Answer::default() }
 }
 
 /// An address that a node can have; `::ffff:192.0.2.1` is `192.0.2.1`.

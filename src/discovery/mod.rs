@@ -4,6 +4,7 @@
 //! never confused. It knows nothing of membership: the runner hands its answers
 //! to the membership driver, which decides whom to contact.
 
+mod absent;
 mod dns;
 mod etcd;
 mod k8s;
@@ -24,6 +25,7 @@ use crate::config::{Config, K8sConfig, StrategyConfig};
 use crate::metrics::Metrics;
 use crate::node::NodeName;
 
+pub use absent::meant;
 pub use dns::Dns;
 pub use etcd::Etcd;
 pub use k8s::K8s;
@@ -44,7 +46,10 @@ pub struct Answer {
     /// Entries that are no node names, and why; they are left out and logged.
     pub rejected: Vec<String>,
     /// What the backend keeps from us although it answers, and what follows from it.
-    pub limits: Option<String>,
+    pub notices: Vec<String>,
+    /// What is odd about the answer, and may be over in a moment: worth a word when it is
+    /// the same at a second look.
+    pub doubts: Vec<String>,
 }
 
 /// Why a strategy could not ask. It says nothing about who is there.
@@ -101,6 +106,12 @@ pub trait Strategy: Send {
         Box::pin(std::future::pending())
     }
 
+    /// The longest wait between two rounds, where a silent backend would go unnoticed in a
+    /// longer one.
+    fn longest_wait(&self) -> Option<Duration> {
+        None
+    }
+
     /// Makes this node impossible to find: on leave, disable and shutdown. The next
     /// [`Strategy::discover`] makes it findable again.
     ///
@@ -130,12 +141,21 @@ pub fn spawn(
     runner::spawn(settings, Box::new(factory), metrics, enabled)
 }
 
-/// Asks the configured strategy once from outside the agent, registering nothing.
-/// `None` with multicast, whose port and answers belong to the running agent.
+/// Asks the configured strategy once from outside the agent, registering nothing; that
+/// this node is not in the answer is among its doubts. `None` with multicast, whose port
+/// and answers belong to the running agent.
 ///
 /// # Errors
 /// [`DiscoveryError`]: could not ask.
 pub async fn look(config: &Config) -> Option<Result<Answer, DiscoveryError>> {
+    let answer = ask(config).await?;
+    Some(answer.map(|mut answer| {
+        answer.doubts.extend(absent::reason(config, &answer.nodes));
+        answer
+    }))
+}
+
+async fn ask(config: &Config) -> Option<Result<Answer, DiscoveryError>> {
     match &config.cluster.strategy {
         StrategyConfig::Mcast(_) => None,
         StrategyConfig::Etcd(etcd) => {
@@ -145,6 +165,29 @@ pub async fn look(config: &Config) -> Option<Result<Answer, DiscoveryError>> {
         StrategyConfig::K8s(k8s) => Some(for_k8s(config, k8s).look().await),
         _ => Some(strategy(config, &Arc::new(Metrics::default())).discover().await),
     }
+}
+
+/// What an operator does about a strategy's error.
+#[must_use]
+pub fn remedy(config: &Config, error: &DiscoveryError) -> String {
+    let certificate = error.to_string().contains("certificate");
+    let text = match &config.cluster.strategy {
+        StrategyConfig::K8s(k8s) => return k8s::remedy(k8s, error),
+        StrategyConfig::Dns(_) => "check cluster.dns.name, the record and the name servers",
+        StrategyConfig::Etcd(_) if error.to_string().contains("NOSPACE") => {
+            "compact and defragment etcd, then etcdctl alarm disarm"
+        }
+        StrategyConfig::Etcd(_) if certificate => {
+            "mend cluster.etcd.ssl_options (cacertfile, certfile, keyfile) or etcd's certificate"
+        }
+        StrategyConfig::Etcd(_) if matches!(error, DiscoveryError::Denied(_)) => {
+            "check cluster.etcd.username and password, and that the user's role may read and write \
+             the prefix: etcdctl role grant-permission --prefix=true ROLE readwrite PREFIX"
+        }
+        StrategyConfig::Etcd(_) => "check cluster.etcd.server, and that etcd runs",
+        _ => "check the cluster block",
+    };
+    text.to_owned()
 }
 
 /// The configured strategy, fresh.

@@ -16,7 +16,7 @@ use tokio::task::JoinHandle;
 use tokio::time::{Instant, sleep_until, timeout};
 use tracing::{Instrument, debug, debug_span, info, warn};
 
-use super::{Answer, DiscoveryError, Strategy};
+use super::{Answer, DiscoveryError, Strategy, absent};
 use crate::config::{Config, StrategyConfig};
 use crate::metrics::{Metrics, Outcome, Word};
 use crate::node::NodeName;
@@ -43,6 +43,9 @@ const FIRST_BACKOFF: Duration = Duration::from_millis(200);
 /// An interval below this is taken for it.
 const MIN_INTERVAL: Duration = Duration::from_millis(100);
 
+/// An answer with a doubt is asked for again after this, and the doubt then told.
+const SECOND_LOOK: Duration = Duration::from_secs(2);
+
 /// Bounds of [`Answer::valid_for`].
 const VALIDITY: (Duration, Duration) = (Duration::from_secs(1), Duration::from_secs(60));
 
@@ -67,8 +70,8 @@ pub enum DiscoveryEvent {
     Answer {
         /// Whom it found, `cluster.core_nodes` among them; empty: nobody is there.
         nodes: BTreeSet<NodeName>,
-        /// What the backend keeps from us although it answers.
-        limits: Option<String>,
+        /// What an operator should know of it: see [`Answer::notices`].
+        notices: Vec<String>,
     },
     /// The strategy could not ask. What the last answer named still stands.
     Failed {
@@ -135,6 +138,8 @@ pub(super) struct Settings {
     pub(super) core_nodes: BTreeSet<NodeName>,
     /// Whether answers are worth a line in the log.
     pub(super) automatic: bool,
+    /// To say why this node is not in an answer; `None`: that is not looked at.
+    pub(super) config: Option<Arc<Config>>,
 }
 
 impl Settings {
@@ -150,6 +155,7 @@ impl Settings {
             interval: config.agent.discovery.interval.max(MIN_INTERVAL),
             core_nodes,
             automatic: strategy.is_automatic(),
+            config: Some(Arc::new(config.clone())),
         }
     }
 }
@@ -176,6 +182,7 @@ pub(super) fn spawn(
         floor: now,
         prompted: false,
         failures: 0,
+        doubting: None,
     };
     let task = tokio::spawn(runner.run(control));
     (DiscoveryHandle { control: sender, task }, receiver)
@@ -199,6 +206,8 @@ struct Runner {
     prompted: bool,
     /// Failed rounds in a row.
     failures: u32,
+    /// Since when answers have had doubts.
+    doubting: Option<Instant>,
     log: Log,
 }
 
@@ -336,10 +345,18 @@ impl Runner {
                 let valid = answer.valid_for.unwrap_or_default();
                 let valid =
                     if valid.is_zero() { valid } else { valid.clamp(VALIDITY.0, VALIDITY.1) };
-                self.due = now + jittered(self.settings.interval).max(valid);
+                let most = self.strategy.as_ref().and_then(|strategy| strategy.longest_wait());
+                let interval = self.settings.interval.min(most.unwrap_or(Duration::MAX));
+                self.due = now + jittered(interval).max(valid);
+                let (doubts, again) = self.doubts(now, &answer);
+                if again {
+                    self.due = self.due.min(now + SECOND_LOOK.max(valid));
+                }
+                let notices = answer.notices.iter().chain(&doubts).map(|text| clean(text));
+                let notices = notices.collect();
                 let mut nodes = answer.nodes;
                 nodes.extend(self.settings.core_nodes.iter().cloned());
-                DiscoveryEvent::Answer { nodes, limits: answer.limits.as_deref().map(clean) }
+                DiscoveryEvent::Answer { nodes, notices }
             }
             Err(error) => {
                 let error = error.with_text(clean(&error.to_string()));
@@ -354,6 +371,22 @@ impl Runner {
                 DiscoveryEvent::Failed { error, nodes: self.settings.core_nodes.clone() }
             }
         }
+    }
+
+    /// The doubts that are told now, and whether a second look is due. A node that starts
+    /// may be a moment ahead of the backend that is to name it; seeds never change.
+    fn doubts(&mut self, now: Instant, answer: &Answer) -> (Vec<String>, bool) {
+        let config = self.settings.config.as_deref();
+        let absent = config.and_then(|config| absent::reason(config, &answer.nodes));
+        let doubts: Vec<_> = answer.doubts.iter().cloned().chain(absent).collect();
+        if doubts.is_empty() {
+            self.doubting = None;
+            return (doubts, false);
+        }
+        let since = *self.doubting.get_or_insert(now);
+        let fixed = config
+            .is_some_and(|config| matches!(config.cluster.strategy, StrategyConfig::Static { .. }));
+        if fixed || now - since >= SECOND_LOOK { (doubts, false) } else { (Vec::new(), true) }
     }
 
     /// Once for every time that this node may have become findable.

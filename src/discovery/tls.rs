@@ -3,13 +3,19 @@
 use std::io;
 use std::path::Path;
 use std::sync::Arc;
+use std::time::Duration;
 
 use pkcs8::EncryptedPrivateKeyInfoRef;
 use rustls::client::danger::{HandshakeSignatureValid, ServerCertVerified, ServerCertVerifier};
+use rustls::client::{WebPkiServerVerifier, verify_server_name};
 use rustls::crypto::{CryptoProvider, verify_tls12_signature, verify_tls13_signature};
 use rustls::pki_types::pem::PemObject;
 use rustls::pki_types::{CertificateDer, PrivateKeyDer, PrivatePkcs8KeyDer, ServerName, UnixTime};
-use rustls::{ClientConfig, DigitallySignedStruct, RootCertStore, SignatureScheme};
+use rustls::server::ParsedCertificate;
+use rustls::{
+    CertificateError, ClientConfig, DigitallySignedStruct, RootCertStore, SignatureScheme,
+};
+use x509_cert::der::Decode as _;
 
 use crate::config::ClientTls;
 
@@ -53,7 +59,8 @@ pub(crate) fn client_config(
     let builder = if tls.is_some_and(|tls| !tls.verify) {
         builder.dangerous().with_custom_certificate_verifier(Arc::new(AcceptAny(provider)))
     } else {
-        builder.with_root_certificates(roots(tls.and_then(|tls| tls.cacertfile.as_deref()))?)
+        let verifier = Listed::new(tls.and_then(|tls| tls.cacertfile.as_deref()), provider)?;
+        builder.dangerous().with_custom_certificate_verifier(Arc::new(verifier))
     };
     let identity = tls.map(|tls| (tls.certfile.as_deref(), tls.keyfile.as_deref()));
     let mut config = match identity {
@@ -73,19 +80,22 @@ fn file_error(option: &'static str, path: &Path, reason: impl ToString) -> TlsEr
     TlsError::File { option, path: path.display().to_string(), reason: reason.to_string() }
 }
 
-fn roots(file: Option<&Path>) -> Result<RootCertStore, TlsError> {
+/// What is trusted, and of `cacertfile` the certificates themselves.
+fn roots(file: Option<&Path>) -> Result<(RootCertStore, Vec<CertificateDer<'static>>), TlsError> {
     let mut store = RootCertStore::empty();
+    let mut listed = Vec::new();
     match file {
         Some(path) => {
-            for cert in certificates("cacertfile", path)? {
-                store.add(cert).map_err(|error| file_error("cacertfile", path, error))?;
+            listed = certificates("cacertfile", path)?;
+            for cert in &listed {
+                store.add(cert.clone()).map_err(|error| file_error("cacertfile", path, error))?;
             }
         }
         None => {
             store.add_parsable_certificates(rustls_native_certs::load_native_certs().certs);
         }
     }
-    if store.is_empty() { Err(TlsError::NoRoots) } else { Ok(store) }
+    if store.is_empty() { Err(TlsError::NoRoots) } else { Ok((store, listed)) }
 }
 
 fn certificates(
@@ -120,6 +130,95 @@ fn private_key(path: &Path, password: Option<&str>) -> Result<PrivateKeyDer<'sta
         .decrypt(password)
         .map_err(|_| file_error(OPTION, path, "cannot be decrypted: is the password right?"))?;
     Ok(PrivatePkcs8KeyDer::from(clear.as_bytes().to_vec()).into())
+}
+
+/// As rustls verifies; besides, a server may show a certificate that is its own CA (what
+/// `openssl req -x509` makes) where that very certificate is in `cacertfile`. Its name and
+/// its time are checked all the same.
+#[derive(Debug)]
+struct Listed {
+    webpki: Arc<WebPkiServerVerifier>,
+    listed: Vec<CertificateDer<'static>>,
+}
+
+impl Listed {
+    fn new(file: Option<&Path>, provider: Arc<CryptoProvider>) -> Result<Self, TlsError> {
+        let (roots, listed) = roots(file)?;
+        let webpki = WebPkiServerVerifier::builder_with_provider(Arc::new(roots), provider)
+            .build()
+            .map_err(|error| rustls::Error::General(error.to_string()))?;
+        Ok(Self { webpki, listed })
+    }
+}
+
+fn is_own_ca(error: &rustls::Error) -> bool {
+    let rustls::Error::InvalidCertificate(CertificateError::Other(other)) = error else {
+        return false;
+    };
+    matches!(other.0.downcast_ref(), Some(webpki::Error::CaUsedAsEndEntity))
+}
+
+/// Whether a certificate is valid now by its own dates.
+fn in_time(cert: &CertificateDer<'_>, now: UnixTime) -> Result<(), CertificateError> {
+    let cert = x509_cert::Certificate::from_der(cert).map_err(|_| CertificateError::BadEncoding)?;
+    let validity = cert.tbs_certificate().validity();
+    let now = Duration::from_secs(now.as_secs());
+    if now < validity.not_before.to_unix_duration() {
+        Err(CertificateError::NotValidYet)
+    } else if now > validity.not_after.to_unix_duration() {
+        Err(CertificateError::Expired)
+    } else {
+        Ok(())
+    }
+}
+
+impl ServerCertVerifier for Listed {
+    fn verify_server_cert(
+        &self,
+        end_entity: &CertificateDer<'_>,
+        intermediates: &[CertificateDer<'_>],
+        server_name: &ServerName<'_>,
+        ocsp_response: &[u8],
+        now: UnixTime,
+    ) -> Result<ServerCertVerified, rustls::Error> {
+        let verified = self.webpki.verify_server_cert(
+            end_entity,
+            intermediates,
+            server_name,
+            ocsp_response,
+            now,
+        );
+        match verified {
+            Err(error) if is_own_ca(&error) && self.listed.contains(end_entity) => {
+                in_time(end_entity, now)?;
+                verify_server_name(&ParsedCertificate::try_from(end_entity)?, server_name)?;
+                Ok(ServerCertVerified::assertion())
+            }
+            verified => verified,
+        }
+    }
+
+    fn verify_tls12_signature(
+        &self,
+        message: &[u8],
+        cert: &CertificateDer<'_>,
+        dss: &DigitallySignedStruct,
+    ) -> Result<HandshakeSignatureValid, rustls::Error> {
+        self.webpki.verify_tls12_signature(message, cert, dss)
+    }
+
+    fn verify_tls13_signature(
+        &self,
+        message: &[u8],
+        cert: &CertificateDer<'_>,
+        dss: &DigitallySignedStruct,
+    ) -> Result<HandshakeSignatureValid, rustls::Error> {
+        self.webpki.verify_tls13_signature(message, cert, dss)
+    }
+
+    fn supported_verify_schemes(&self) -> Vec<SignatureScheme> {
+        self.webpki.supported_verify_schemes()
+    }
 }
 
 /// `verify_none`: any certificate will do, though its owner must hold the key.

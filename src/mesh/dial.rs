@@ -65,7 +65,8 @@ async fn run(shared: Arc<Shared>, peer: NodeName, give_up: Arc<Notify>) {
             } else {
                 debug!(%peer, kind = error.kind(), "dial failed: {reason}");
             }
-            shared.report(MeshEvent::DialFailed { peer, error, after: start.elapsed() }).await;
+            let after = start.elapsed();
+            shared.report(MeshEvent::DialFailed { peer, error, cause, after }).await;
         }
     }
 }

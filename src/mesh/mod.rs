@@ -147,6 +147,8 @@ pub enum MeshEvent {
         peer: NodeName,
         /// On what.
         error: DialError,
+        /// The same in a fixed word, finer than [`DialError::kind`]: that of the metrics.
+        cause: &'static str,
         /// How long it took.
         after: Duration,
     },

@@ -69,6 +69,7 @@ fn snapshot() -> Snapshot {
         majority: true,
         discovery: DiscoveryView::default(),
         conflict: None,
+        refusals: Vec::new(),
     }
 }
 

@@ -26,6 +26,7 @@ mod lifecycle;
 mod mcast;
 mod mesh;
 mod partitions;
+mod ready;
 mod support;
 mod tls;
 mod tls_cluster;

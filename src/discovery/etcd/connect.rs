@@ -16,7 +16,7 @@ use tonic::Code;
 use tonic::transport::Endpoint;
 
 use crate::config::{ClientTls, EtcdConfig};
-use crate::discovery::text::{chain, innermost};
+use crate::discovery::text::words;
 use crate::discovery::{DiscoveryError, tls};
 
 /// One request, or one TCP and TLS handshake.
@@ -25,6 +25,10 @@ pub(super) const CALL_TIMEOUT: Duration = Duration::from_secs(2);
 /// etcd closes connections of clients that ping more often than every 5 s.
 const PING_INTERVAL: Duration = Duration::from_secs(10);
 const PING_TIMEOUT: Duration = Duration::from_secs(3);
+
+/// The NOSPACE alarm: reads are answered, writes are not.
+const NO_SPACE: &str = "its space is used up (NOSPACE alarm), so it answers reads and refuses \
+                        writes: compact and defragment it, then etcdctl alarm disarm";
 
 /// What went wrong with a call, as far as the next step depends on it.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -81,31 +85,41 @@ pub(super) fn failure(server: &str, what: &str, error: &Error) -> Failure {
                     say("authentication is on: set cluster.etcd.username and password"),
                 ),
                 Code::NotFound if text.contains("lease not found") => Failure::NoLease,
+                Code::ResourceExhausted if text.contains("space exceeded") => {
+                    Failure::Refused(say(NO_SPACE))
+                }
                 Code::InvalidArgument
                 | Code::FailedPrecondition
                 | Code::ResourceExhausted
                 | Code::OutOfRange
                 | Code::NotFound
                 | Code::Unimplemented => Failure::Refused(say(text)),
-                _ => Failure::Endpoint(say(&chain(status))),
+                _ => Failure::Endpoint(say(&words(status))),
             }
         }
         // The library's word for an answer with a time to live of 0.
         Error::LeaseKeepAliveError(text) if text.contains("not found") => Failure::NoLease,
-        Error::TransportError(error) => Failure::Endpoint(say(&chain(error))),
-        other => Failure::Endpoint(say(&other.to_string())),
+        Error::TransportError(error) => Failure::Endpoint(say(&words(error))),
+        other => Failure::Endpoint(say(&words(other))),
     }
 }
 
+/// An endpoint that takes our calls.
+pub(super) struct Connected {
+    pub(super) client: Client,
+    /// Credentials are configured, and this etcd has authentication off.
+    pub(super) login_unused: bool,
+}
+
 /// Connects to one endpoint and authenticates there.
-pub(super) async fn connect(config: &EtcdConfig, server: &str) -> Result<Client, Failure> {
+pub(super) async fn connect(config: &EtcdConfig, server: &str) -> Result<Connected, Failure> {
     let unusable =
         |reason: &str| Failure::Endpoint(format!("etcd at {server}: cannot connect: {reason}"));
     let target = Target::parse(server, config.tls.is_some()).map_err(|why| unusable(&why))?;
     // The scheme is always http here: the connector below does TLS itself, so that
     // certificate files are read anew for every connection.
     let endpoint = Endpoint::from_shared(format!("http://{}", target.authority()))
-        .map_err(|error| unusable(&chain(&error)))?
+        .map_err(|error| unusable(&words(&error)))?
         .http2_keep_alive_interval(PING_INTERVAL)
         .keep_alive_timeout(PING_TIMEOUT)
         .keep_alive_while_idle(true);
@@ -118,24 +132,26 @@ pub(super) async fn connect(config: &EtcdConfig, server: &str) -> Result<Client,
     });
     let channel = match timeout(CALL_TIMEOUT, endpoint.connect_with_connector(connector)).await {
         Ok(Ok(channel)) => channel,
-        Ok(Err(error)) => return Err(unusable(&innermost(&error))),
+        Ok(Err(error)) => return Err(unusable(&words(&error))),
         Err(_) => return Err(unusable("no answer in time")),
     };
     let options = ConnectOptions::new().with_require_leader(true).with_auto_token_refresh(true);
     let Some((user, password)) = &config.auth else {
         let client = Client::from_channel(Channel::Tonic(channel), Some(options));
-        return call(server, "connect", client).await;
+        let client = call(server, "connect", client).await?;
+        return Ok(Connected { client, login_unused: false });
     };
     let with_user = options.clone().with_user(user, password.expose());
     let client = Client::from_channel(Channel::Tonic(channel.clone()), Some(with_user));
     match call(server, "log in", client).await {
         // As etcd's own client does: credentials for an etcd that asks for none are no error.
         Err(Failure::Refused(text)) if text.contains("not enabled") => {
-            tracing::warn!(server, "etcd has authentication off; username and password are unused");
             let client = Client::from_channel(Channel::Tonic(channel), Some(options));
-            call(server, "connect", client).await
+            let client = call(server, "connect", client).await?;
+            Ok(Connected { client, login_unused: true })
         }
-        other => other,
+        Ok(client) => Ok(Connected { client, login_unused: false }),
+        Err(failure) => Err(failure),
     }
 }
 

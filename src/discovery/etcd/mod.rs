@@ -22,11 +22,11 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicI64, Ordering};
 use std::time::Duration;
 
-use etcd_client::{Client, GetOptions, KeyValue};
+use etcd_client::{Client, Compare, CompareOp, GetOptions, KeyValue, Txn, TxnOp};
 use tokio::sync::{Notify, watch};
 use tokio::time::timeout;
 
-use self::connect::{Failure, call, connect};
+use self::connect::{Connected, Failure, call, connect};
 use super::{Answer, BoxFuture, DiscoveryError, Strategy};
 use crate::config::EtcdConfig;
 use crate::discovery::text::shown;
@@ -74,8 +74,8 @@ struct State {
 enum Phase {
     /// Connecting, logging in, registering.
     Trying,
-    /// Connected; registered unless there is an error.
-    Up { client: Box<Client>, server: String, unregistered: Option<DiscoveryError> },
+    /// Connected and registered.
+    Up { client: Box<Client>, server: String, login_unused: bool },
     /// Waiting for the next attempt.
     Down(DiscoveryError),
 }
@@ -148,33 +148,59 @@ impl Etcd {
         match phase {
             Phase::Trying => Err(DiscoveryError::Crashed("the etcd worker has no state".into())),
             Phase::Down(error) => Err(error),
-            // Without the right to register nobody finds this node: that must be seen.
-            Phase::Up { unregistered: Some(error @ DiscoveryError::Denied(_)), .. } => Err(error),
-            Phase::Up { mut client, server, .. } => self.list(&mut client, &server).await,
+            Phase::Up { mut client, server, login_unused } => {
+                self.list(&mut client, &server, login_unused).await
+            }
         }
     }
 
-    /// Lists the prefix over a connection of its own and registers nothing.
+    /// Lists the prefix over a connection of its own, asks whether this node may register,
+    /// and registers nothing.
     pub(super) async fn look(&self) -> Result<Answer, DiscoveryError> {
         let mut error = DiscoveryError::BadAnswer("etcd: no server is configured".into());
         for server in &self.shared.config.servers {
             match connect(&self.shared.config, server).await {
-                Ok(mut client) => return self.list(&mut client, server).await,
+                Ok(Connected { mut client, login_unused }) => {
+                    self.may_write(&mut client, server).await?;
+                    return self.list(&mut client, server, login_unused).await;
+                }
                 Err(failure) => error = failure.into(),
             }
         }
         Err(error)
     }
 
-    async fn list(&self, client: &mut Client, server: &str) -> Result<Answer, DiscoveryError> {
+    /// A transaction whose condition never holds: etcd checks rights and space for it as
+    /// for any other, and writes nothing.
+    async fn may_write(&self, client: &mut Client, server: &str) -> Result<(), DiscoveryError> {
+        let keys = &self.shared.keys;
+        let never = Compare::version(keys.own.as_str(), CompareOp::Less, 0);
+        let put = TxnOp::put(keys.own.as_str(), keys.node.as_str(), None);
+        let what = format!("write {}", keys.own);
+        call(server, &what, client.txn(Txn::new().when([never]).and_then([put]))).await?;
+        Ok(())
+    }
+
+    async fn list(
+        &self,
+        client: &mut Client,
+        server: &str,
+        login_unused: bool,
+    ) -> Result<Answer, DiscoveryError> {
         let options = GetOptions::new().with_prefix().with_limit(MAX_KEYS);
         let keys = &self.shared.keys;
         let what = format!("read {}", keys.all);
         match call(server, &what, client.get(keys.all.as_str(), Some(options))).await {
             Ok(response) => {
-                let (answer, own) = read(keys, response.kvs());
+                let (mut answer, own) = read(keys, response.kvs());
                 if !own {
                     self.shared.poke.notify_one();
+                }
+                if login_unused {
+                    answer.notices.push(format!(
+                        "etcd at {server} has authentication off: whoever reaches it can invent \
+                         members; cluster.etcd.username and password are not used"
+                    ));
                 }
                 Ok(answer)
             }
@@ -206,7 +232,7 @@ impl Etcd {
         }
         for server in &self.shared.config.servers {
             let revoked = match connect(&self.shared.config, server).await {
-                Ok(mut client) => revoke_at(&mut client, server, lease).await,
+                Ok(mut to) => revoke_at(&mut to.client, server, lease).await,
                 Err(error) => Err(error),
             };
             match revoked {

@@ -10,7 +10,7 @@ use etcd_client::{
 use tokio::sync::watch;
 use tokio::time::{Instant, sleep, sleep_until};
 
-use super::connect::{Failure, call, connect, failure};
+use super::connect::{Connected, Failure, call, connect, failure};
 use super::{DiscoveryError, MAX_KEYS, Phase, Shared, State, Worker};
 
 /// First wait after a failed attempt; doubled up to [`Link::longest_wait`].
@@ -50,12 +50,13 @@ struct Link {
     last_put: Option<Instant>,
 }
 
-/// A connection that has listed the prefix and watches it from there.
+/// A connection over which this node is registered, and which has listed the prefix and
+/// watches it from there.
 struct Session {
     client: Client,
     server: String,
     watch: WatchStream,
-    unregistered: Option<Failure>,
+    login_unused: bool,
 }
 
 impl Link {
@@ -88,6 +89,7 @@ impl Link {
                     }
                     let error = DiscoveryError::from(end);
                     self.state.send_modify(|state| state.phase = Phase::Down(error));
+                    self.tell();
                 }
                 Err(failure) => {
                     let error = DiscoveryError::from(failure);
@@ -121,7 +123,7 @@ impl Link {
         let phase = Phase::Up {
             client: Box::new(session.client.clone()),
             server: session.server.clone(),
-            unregistered: session.unregistered.clone().map(DiscoveryError::from),
+            login_unused: session.login_unused,
         };
         self.state.send_modify(|state| state.phase = phase);
     }
@@ -130,6 +132,7 @@ impl Link {
     async fn open(&mut self) -> Result<Session, Failure> {
         let servers = self.shared.config.servers.clone();
         let mut reasons = Vec::new();
+        let mut refused = true;
         for step in 0..servers.len() {
             let index = self.next.wrapping_add(step) % servers.len();
             match self.open_at(&servers[index]).await {
@@ -137,21 +140,22 @@ impl Link {
                     self.next = index;
                     return Ok(session);
                 }
-                Err(Failure::Endpoint(reason) | Failure::Refused(reason)) => reasons.push(reason),
+                Err(Failure::Refused(reason)) => reasons.push(reason),
+                Err(Failure::Endpoint(reason)) => {
+                    refused = false;
+                    reasons.push(reason);
+                }
                 Err(other) => return Err(other),
             }
         }
-        Err(Failure::Endpoint(reasons.join("; ")))
+        let reasons = reasons.join("; ");
+        Err(if refused { Failure::Refused(reasons) } else { Failure::Endpoint(reasons) })
     }
 
     async fn open_at(&mut self, server: &str) -> Result<Session, Failure> {
-        let mut client = connect(&self.shared.config, server).await?;
-        let unregistered = match self.register(&mut client, server).await {
-            Ok(()) => None,
-            Err(failure @ Failure::Endpoint(_)) => return Err(failure),
-            // The others can be found all the same.
-            Err(failure) => Some(failure),
-        };
+        let Connected { mut client, login_unused } = connect(&self.shared.config, server).await?;
+        // Who could not register has not succeeded: nobody would find this node.
+        self.register(&mut client, server).await?;
         // The watch begins behind a listing of this very connection. Resuming from a
         // revision seen earlier would wait for ever on an etcd that lost its data and
         // counts from 1 again, and fail on one that was compacted.
@@ -163,7 +167,7 @@ impl Link {
         let options = WatchOptions::new().with_prefix().with_start_revision(revision + 1);
         let what = format!("watch {}", keys.all);
         let watch = call(server, &what, client.watch(keys.all.as_str(), Some(options))).await?;
-        Ok(Session { client, server: server.to_owned(), watch, unregistered })
+        Ok(Session { client, server: server.to_owned(), watch, login_unused })
     }
 
     /// Sees to it that the lease lives and the own key stands under it.
@@ -211,8 +215,7 @@ impl Link {
     /// Renews and watches until something breaks, and says what.
     async fn serve(&mut self, mut session: Session) -> Failure {
         let mut renew_at = Instant::now() + self.renew_after();
-        let mut put_at: Option<Instant> =
-            session.unregistered.is_some().then(|| Instant::now() + self.longest_wait());
+        let mut put_at: Option<Instant> = None;
         loop {
             let due = put_at.map_or(renew_at, |at| at.min(renew_at));
             tokio::select! {
@@ -241,26 +244,12 @@ impl Link {
                 () = sleep_until(due) => {}
                 () = self.shared.poke.notified() => {}
             }
-            let outcome = self.register(&mut session.client, &session.server).await;
-            put_at = None;
-            match outcome {
-                Err(failure @ Failure::Endpoint(_)) => return failure,
-                Err(failure) => {
-                    if session.unregistered.as_ref() != Some(&failure) {
-                        let error = DiscoveryError::from(failure.clone());
-                        tracing::warn!(%error, "this node can't be found through etcd");
-                        session.unregistered = Some(failure);
-                        self.publish(&session);
-                        self.tell();
-                    }
-                    put_at = Some(Instant::now() + self.longest_wait());
-                }
-                Ok(()) if session.unregistered.take().is_some() => {
-                    self.publish(&session);
-                    self.tell();
-                }
-                Ok(()) => {}
+            // Whatever it is, a new connection looks at it afresh: a login that etcd has
+            // forgotten, or has no use for any more, is renewed only there.
+            if let Err(failure) = self.register(&mut session.client, &session.server).await {
+                return failure;
             }
+            put_at = None;
             renew_at = Instant::now() + self.renew_after();
         }
     }

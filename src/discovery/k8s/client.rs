@@ -20,14 +20,15 @@ use tower::{BoxError, ServiceBuilder};
 
 use super::objects::Status;
 use crate::discovery::DiscoveryError;
-use crate::discovery::text::{innermost, shown};
+use crate::discovery::text::{shown, words};
 
 /// One connection attempt.
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(3);
 
 /// One request until its answer is read, or until a watch begins. Two of them, for
-/// slices and then endpoints, fit into a round.
-const REQUEST_TIMEOUT: Duration = Duration::from_secs(4);
+/// slices and then endpoints, fit into a round; one and the longest wait between two
+/// rounds stay below the 10 s in which a silent server is to be noticed.
+const REQUEST_TIMEOUT: Duration = Duration::from_secs(3);
 
 /// Longest answer read: some 50,000 endpoints, more than any service has.
 const MAX_ANSWER: usize = 16 << 20;
@@ -76,6 +77,16 @@ pub(super) struct Api {
 }
 
 impl Access {
+    /// The namespace that this pod runs in, where it is one.
+    pub(super) fn pod_namespace(&self) -> Option<String> {
+        if self.kubeconfig.is_some() {
+            return None;
+        }
+        let text = std::fs::read_to_string(self.account.join("namespace")).ok()?;
+        let text = text.trim();
+        (!text.is_empty()).then(|| text.to_owned())
+    }
+
     /// Reads the credentials anew; connects only with the first request.
     pub(super) async fn open(&self) -> Result<Api, DiscoveryError> {
         let (mut config, mut credential) = match &self.kubeconfig {
@@ -114,7 +125,7 @@ impl Access {
             .map_err(|error| DiscoveryError::Crashed(error.to_string()))?
             .map(|client| Api { client, url, credential, files })
             .map_err(|error| {
-                DiscoveryError::Denied(format!("Kubernetes API at {at}: {}", innermost(&error)))
+                DiscoveryError::Denied(format!("Kubernetes API at {at}: {}", words(&error)))
             })
     }
 
@@ -140,7 +151,7 @@ impl Access {
 
 async fn from_kubeconfig(path: &Path) -> Result<(Config, String), DiscoveryError> {
     let unusable = |error: &(dyn std::error::Error + 'static)| {
-        DiscoveryError::Denied(format!("kubeconfig {}: {}", path.display(), innermost(error)))
+        DiscoveryError::Denied(format!("kubeconfig {}: {}", path.display(), words(error)))
     };
     let file = Kubeconfig::read_from(path).map_err(|error| unusable(&error))?;
     let config = Config::from_custom_kubeconfig(file, &KubeConfigOptions::default())
@@ -194,7 +205,7 @@ impl Api {
             let body = self.begin(path).await?;
             match Limited::new(body, MAX_ANSWER).collect().await {
                 Ok(whole) => Ok(whole.to_bytes().to_vec()),
-                Err(error) => Err(self.unreachable(&innermost(&*error))),
+                Err(error) => Err(self.unreachable(&words(&*error))),
             }
         };
         timeout(REQUEST_TIMEOUT, answer).await.unwrap_or_else(|_| Err(self.silent()))
@@ -213,9 +224,9 @@ impl Api {
         let response = match self.client.send(request).await {
             Ok(response) => response,
             Err(kube::Error::Auth(error)) => {
-                return Err(Trouble::Other(DiscoveryError::Denied(self.say(&innermost(&error)))));
+                return Err(Trouble::Other(DiscoveryError::Denied(self.say(&words(&error)))));
             }
-            Err(error) => return Err(self.unreachable(&innermost(&error))),
+            Err(error) => return Err(self.unreachable(&words(&error))),
         };
         let status = response.status();
         if status.is_success() {

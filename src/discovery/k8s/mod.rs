@@ -10,6 +10,7 @@
 
 mod client;
 mod objects;
+mod remedy;
 mod watch;
 
 #[cfg(test)]
@@ -21,8 +22,10 @@ use std::time::Duration;
 use tokio::time::{Instant, sleep_until};
 
 use self::client::{Access, Api, SERVICE_ACCOUNT, Trouble};
-use self::objects::{Endpoints, Naming, SliceList};
+use self::objects::{Endpoints, Naming, SERVICE_LABEL, SliceList};
+pub(super) use self::remedy::remedy;
 use self::watch::{News, Watch};
+use super::text::shown;
 use super::{Answer, BoxFuture, DiscoveryError, Strategy};
 use crate::config::{DiscoveryConfig, K8sConfig};
 
@@ -46,8 +49,16 @@ const FORBIDDEN_WAIT: Duration = Duration::from_secs(60);
 /// How long Endpoints are used before EndpointSlices are tried again.
 const FALLBACK_FOR: Duration = Duration::from_secs(600);
 
-/// How long an answer holds while a watch tells of changes.
-const WATCHED_VALIDITY: Duration = Duration::from_secs(30);
+/// The longest wait between two lists, also while a watch is open: a server that went
+/// silent, or something in between that holds its packets, ends no watch and shows only
+/// here.
+const LONGEST_GAP: Duration = Duration::from_secs(5);
+
+/// Slices read to name the services of a namespace, where the one asked for has none.
+const LOOK_AROUND: u32 = 100;
+
+/// Services named in a doubt.
+const SERVICES_NAMED: usize = 5;
 
 /// Where the nodes are read.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -138,17 +149,21 @@ impl K8s {
         };
         match self.list(&api).await {
             Ok((mut answer, resource, version)) => {
+                if answer.nodes.is_empty()
+                    && answer.notices.is_empty()
+                    && answer.rejected.is_empty()
+                {
+                    answer.doubts.push(self.nobody(&api, resource).await);
+                }
                 if std::mem::discriminant(&resource) != std::mem::discriminant(&self.resource) {
                     self.follow.watch = None;
                 }
                 self.resource = resource;
                 if self.follow.watch.is_none() {
                     self.follow.version = Some(version);
-                } else {
-                    answer.valid_for = Some(WATCHED_VALIDITY);
                 }
                 self.follow.relist = false;
-                answer.limits.clone_from(&self.follow.forbidden);
+                answer.notices.extend(self.follow.forbidden.clone());
                 Ok(answer)
             }
             Err(error) => {
@@ -172,7 +187,7 @@ impl K8s {
         if let Some(version) = self.follow.version.clone() {
             self.begin_watch(&version).await;
         }
-        answer.limits.clone_from(&self.follow.forbidden);
+        answer.notices.extend(self.follow.forbidden.clone());
         Ok(answer)
     }
 
@@ -222,6 +237,44 @@ impl K8s {
         }
     }
 
+    /// Why the service may have no endpoints: what was asked for beside what is there. A
+    /// pod whose service is right is one of its endpoints itself.
+    async fn nobody(&mut self, api: &Api, resource: Resource) -> String {
+        let K8sConfig { namespace, service_name, .. } = self.naming.config.clone();
+        let mut text = format!(
+            "service {service_name} in namespace {namespace} has no endpoints, not even this node"
+        );
+        match self.access.pod_namespace() {
+            Some(own) if own != namespace => {
+                text.push_str(&format!(
+                    ": this pod runs in namespace {own}, is cluster.k8s.namespace right?"
+                ));
+            }
+            _ => text.push_str(
+                ": is cluster.k8s.service_name right, and are this pod's labels those that the \
+                 service selects?",
+            ),
+        }
+        if resource == Resource::Slices
+            && let Some(services) = self.services(api).await
+        {
+            text.push_str(&format!(" (services with endpoints there: {services})"));
+        }
+        text
+    }
+
+    /// The services of the namespace that have slices.
+    async fn services(&mut self, api: &Api) -> Option<String> {
+        let namespace = encoded(&self.naming.config.namespace);
+        let path = format!(
+            "/apis/discovery.k8s.io/v1/namespaces/{namespace}/endpointslices?limit={LOOK_AROUND}"
+        );
+        let body = api.get(&path).await.ok()?;
+        let list: SliceList = serde_json::from_slice(&body).ok()?;
+        let names: Vec<_> = list.services().into_iter().take(SERVICES_NAMED).map(shown).collect();
+        (!names.is_empty()).then(|| names.join(", "))
+    }
+
     async fn list_slices(&mut self, api: &Api) -> Result<(Answer, String), Trouble> {
         let body = api.get(&self.slices_path()).await?;
         let list: SliceList = serde_json::from_slice(&body)
@@ -253,7 +306,7 @@ impl K8s {
         format!(
             "/apis/discovery.k8s.io/v1/namespaces/{}/endpointslices?labelSelector={}%3D{}",
             encoded(namespace),
-            encoded("kubernetes.io/service-name"),
+            encoded(SERVICE_LABEL),
             encoded(service_name)
         )
     }
@@ -387,5 +440,9 @@ impl Strategy for K8s {
 
     fn changed(&mut self) -> BoxFuture<'_, ()> {
         Box::pin(self.news())
+    }
+
+    fn longest_wait(&self) -> Option<Duration> {
+        Some(LONGEST_GAP)
     }
 }

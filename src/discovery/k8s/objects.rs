@@ -3,6 +3,7 @@
 //! `endpoints`, `addresses` and `subsets` may be `null`, `conditions` may be `{}`
 //! or absent: every field here is therefore optional.
 
+use std::collections::{BTreeMap, BTreeSet};
 use std::net::IpAddr;
 
 use serde::Deserialize;
@@ -17,7 +18,11 @@ use crate::node::NodeName;
 #[serde(rename_all = "camelCase", default)]
 pub(super) struct Meta {
     pub(super) resource_version: Option<String>,
+    pub(super) labels: Option<BTreeMap<String, String>>,
 }
+
+/// The label that ties a slice to its service.
+pub(super) const SERVICE_LABEL: &str = "kubernetes.io/service-name";
 
 /// `discovery.k8s.io/v1 EndpointSliceList`.
 #[derive(Debug, Deserialize)]
@@ -32,6 +37,8 @@ pub(super) struct SliceList {
 #[derive(Debug, Deserialize)]
 #[serde(rename_all = "camelCase")]
 pub(super) struct Slice {
+    #[serde(default)]
+    metadata: Meta,
     address_type: String,
     #[serde(default)]
     endpoints: Option<Vec<Endpoint>>,
@@ -113,10 +120,20 @@ pub(super) struct Naming {
     pub(super) ipv6: bool,
 }
 
+impl SliceList {
+    /// The services that have slices here.
+    pub(super) fn services(&self) -> BTreeSet<&str> {
+        let labels = self.items.iter().flatten().filter_map(|slice| slice.metadata.labels.as_ref());
+        labels.filter_map(|labels| labels.get(SERVICE_LABEL)).map(String::as_str).collect()
+    }
+}
+
 impl Naming {
     pub(super) fn slices(&self, list: &SliceList) -> Answer {
         let mut answer = Answer::default();
         let family = if self.ipv6 { "IPv6" } else { "IPv4" };
+        let others = list.items.iter().flatten().filter(|slice| slice.address_type != family);
+        let dropped = others.map(|slice| slice.endpoints.iter().flatten().count()).sum();
         let slices = list.items.iter().flatten().filter(|slice| slice.address_type == family);
         for endpoint in slices.flat_map(|slice| slice.endpoints.iter().flatten()) {
             let conditions = endpoint.conditions.as_ref();
@@ -131,21 +148,45 @@ impl Naming {
                 self.add(&mut answer, address, endpoint.hostname.as_deref());
             }
         }
+        self.drop_family(&mut answer, dropped);
         answer
     }
 
     pub(super) fn endpoints(&self, endpoints: &Endpoints) -> Answer {
         let mut answer = Answer::default();
+        let mut dropped = 0;
         for subset in endpoints.subsets.iter().flatten() {
             let not_ready = subset.not_ready_addresses.iter().flatten();
             let not_ready = not_ready.filter(|_| self.include_not_ready);
             for address in subset.addresses.iter().flatten().chain(not_ready) {
                 if address.ip.parse().is_ok_and(|ip: IpAddr| ip.is_ipv6() == self.ipv6) {
                     self.add(&mut answer, &address.ip, address.hostname.as_deref());
+                } else {
+                    dropped += 1;
                 }
             }
         }
+        self.drop_family(&mut answer, dropped);
         answer
+    }
+
+    /// Endpoints of the other family beside ours are a dual-stack service; alone they are a
+    /// setting to mend.
+    fn drop_family(&self, answer: &mut Answer, dropped: usize) {
+        if dropped == 0 || !answer.nodes.is_empty() || !answer.rejected.is_empty() {
+            return;
+        }
+        let K8sConfig { service_name, namespace, .. } = &self.config;
+        let (ours, theirs, other) = if self.ipv6 {
+            ("IPv6", "IPv4", "inet_tcp or inet_tls")
+        } else {
+            ("IPv4", "IPv6", "inet6_tcp or inet6_tls")
+        };
+        answer.notices.push(format!(
+            "all {dropped} endpoints of service {service_name} in namespace {namespace} are \
+             {theirs} and are left out, since the mesh carries {ours}: set cluster.proto_dist to \
+             {other}, or give the service {ours} among its ipFamilies"
+        ));
     }
 
     fn add(&self, answer: &mut Answer, address: &str, hostname: Option<&str>) {

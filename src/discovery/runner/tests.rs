@@ -97,6 +97,7 @@ impl Bench {
             interval: Duration::from_secs(5),
             core_nodes: names(core_nodes),
             automatic: true,
+            config: None,
         };
         let for_factory = Arc::clone(&script);
         let factory = Box::new(move || {

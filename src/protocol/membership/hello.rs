@@ -475,7 +475,7 @@ impl Membership {
             self.table.seen(now, &peer);
         }
         self.reject(now, &peer, &text);
-        self.note(Note::Refusal(code));
+        self.note(Note::Refusal { peer: peer.clone(), code, ours: true, text: text.clone() });
         if self.links.peer(&peer).complaint.as_ref() != Some(&text) {
             self.links.peer(&peer).complaint = Some(text.clone());
             self.note(Note::WeRefused(peer, text.clone()));
@@ -510,6 +510,10 @@ impl Membership {
             _ => {}
         }
         self.reject(now, &peer, text);
+        if let Some(code) = code {
+            let (peer, text) = (peer.clone(), text.clone());
+            self.note(Note::Refusal { peer, code, ours: false, text });
+        }
         self.complain(&peer, Some(text.to_owned()));
     }
 

@@ -113,8 +113,17 @@ pub enum Note {
     Left(Reason),
     /// We refused a peer; the text says why.
     WeRefused(NodeName, String),
-    /// A link was refused, for the same reason as before or another; to be counted.
-    Refusal(ByeCode),
+    /// A link was refused, for the same reason as before or another; to be counted and shown.
+    Refusal {
+        /// Whose link.
+        peer: NodeName,
+        /// By which rule.
+        code: ByeCode,
+        /// By us, or by the peer.
+        ours: bool,
+        /// In words: ours, or the peer's.
+        text: String,
+    },
     /// A peer refused us.
     TheyRefused(NodeName, String),
     /// Another live process holds our node name; `None`: no longer.

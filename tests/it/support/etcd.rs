@@ -14,6 +14,8 @@ use super::wait::{LONG, eventually};
 pub struct Options {
     /// `--cert-file` and so on; the client URLs are then `https`.
     pub tls: Option<Tls>,
+    /// `--quota-backend-bytes`, where the default is too large to be filled.
+    pub quota: Option<u32>,
 }
 
 /// Files of the servers' side, and of etcdctl.
@@ -122,6 +124,9 @@ impl Etcd {
             .args(["--logger", "zap", "--log-level", "warn"])
             .stdout(Stdio::null())
             .stderr(log);
+        if let Some(quota) = self.options.quota {
+            command.args(["--quota-backend-bytes", &quota.to_string()]);
+        }
         if let Some(tls) = &self.options.tls {
             command.arg("--cert-file").arg(&tls.cert).arg("--key-file").arg(&tls.key);
             if tls.client_auth {
@@ -173,7 +178,7 @@ impl Etcd {
             .unwrap_or_else(|error| panic!("{args:?}: {error}"))
     }
 
-    fn try_ctl(&self, endpoints: &str, args: &[&str]) -> Result<String, String> {
+    pub fn try_ctl(&self, endpoints: &str, args: &[&str]) -> Result<String, String> {
         let mut command = Command::new("etcdctl");
         command.env("ETCDCTL_API", "3").args(["--endpoints", endpoints]);
         command.args(["--dial-timeout", "1s", "--command-timeout", "2s"]);
