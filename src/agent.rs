@@ -25,7 +25,9 @@
 mod cookie_files;
 mod disk;
 mod driver;
+pub mod look;
 mod present;
+pub mod reach;
 mod refusals;
 pub mod signals;
 

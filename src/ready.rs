@@ -1,8 +1,8 @@
 //! Whether this node is where it should be in its cluster, and what an operator should know
 //! besides: one judgement for `/readyz`, `doctor` and whoever else asks.
 //!
-//! Pure: a snapshot and a configuration in, checks out. Every reason of a failed check says
-//! what was seen and what to do.
+//! Pure: a snapshot and a configuration in, checks out. A reason says what was seen and,
+//! behind an arrow, what to do.
 
 use std::collections::BTreeSet;
 
@@ -52,7 +52,7 @@ pub fn majority(snapshot: &Snapshot) -> Check {
     let reason = if snapshot.majority {
         "more than half of the cores that count are up"
     } else {
-        "no more than half of the cores that count are up: start the others, or remove those \
+        "no more than half of the cores that count are up -> start the others, or remove those \
          that will not come back with muster cluster force-leave"
     };
     Check::new("majority", snapshot.majority, reason)
@@ -76,7 +76,7 @@ fn state(snapshot: &Snapshot) -> Check {
         ClusterState::Joined => (true, "joined"),
         ClusterState::Left => (
             false,
-            "left the cluster: muster cluster join or muster cluster discovery enable returns",
+            "left the cluster -> to return: muster cluster join, or muster cluster discovery enable",
         ),
         ClusterState::Singleton => (true, "singleton"),
     };
@@ -88,7 +88,7 @@ fn own_view(snapshot: &Snapshot) -> Check {
     let missing = snapshot.state == ClusterState::Joined
         && !snapshot.members.iter().any(|m| m.is_self && m.status != MemberStatus::Down);
     let reason = if missing {
-        "this node is not among the running members of its own view: restart the agent; if that \
+        "this node is not among the running members of its own view -> restart the agent; if that \
          does not help, muster cluster leave and then muster cluster join"
     } else {
         "this node is in its own view"
@@ -101,7 +101,7 @@ fn min_members(snapshot: &Snapshot, config: &Config) -> Check {
     let wanted = config.agent.ready.min_members;
     let mut reason = format!("{up} up, {wanted} wanted");
     if up < wanted {
-        reason.push_str(": start the missing agents, or lower agent.ready.min_members");
+        reason.push_str(" -> start the missing agents, or lower agent.ready.min_members");
     }
     Check::new("min_members", up >= wanted, reason)
 }

@@ -14,6 +14,7 @@ use tracing::{debug, error, info, warn};
 
 use super::disk::{Saved, Saver};
 use super::present::Presenter;
+use super::reach;
 use crate::command::{Command, Refused};
 use crate::discovery::{DiscoveryEvent, DiscoveryHandle};
 use crate::escape::escaped;
@@ -28,6 +29,9 @@ use crate::view::Snapshot;
 
 /// Round trips alone are published no more often than this.
 const LAZY_PUBLISH: Duration = Duration::from_millis(1000);
+
+/// Two answers to who is reached are at least so far apart.
+const REACH_GAP: Duration = Duration::from_millis(20);
 
 /// Inputs taken in a row before effects are carried out and views published.
 const BATCH: usize = 64;
@@ -68,6 +72,8 @@ pub(super) struct Book {
     news: bool,
     /// Only details changed since this was last published.
     published: Option<Instant>,
+    /// When somebody was last told whom this node reaches.
+    told_reach: Option<Instant>,
     unreadable: Throttle,
 }
 
@@ -129,6 +135,7 @@ impl Driver {
                 self.presenter.linked(&peer, remote.ip(), local.ip());
                 self.machine.handle_link_up(now, LinkKey(link.0), &peer, dialed, rtt);
             }
+            MeshEvent::Frame { link, payload } if payload == reach::ASK => self.tell_reach(link),
             MeshEvent::Frame { link, payload } => {
                 self.metrics.messages_received.inc();
                 self.machine.handle_frame(now, LinkKey(link.0), &payload);
@@ -146,6 +153,19 @@ impl Driver {
                 self.machine.handle_dial_failed(now, &peer, &failure);
             }
         }
+    }
+
+    /// Answers whom this node reaches. An answer is as long as the view: whoever asks for
+    /// more of them than a person would gets none.
+    fn tell_reach(&mut self, link: LinkId) {
+        if self.book.told_reach.is_some_and(|at| at.elapsed() < REACH_GAP) {
+            self.metrics.dropped("reach");
+            return;
+        }
+        self.book.told_reach = Some(Instant::now());
+        let snapshot = Arc::clone(&self.publish.borrow());
+        // A link that is full or gone has nobody who waits.
+        let _outcome = self.mesh.send(link, &reach::answer(&snapshot));
     }
 
     fn discovery_event(&mut self, event: DiscoveryEvent) {

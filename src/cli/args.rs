@@ -38,7 +38,7 @@ pub(super) enum Command {
     /// Say whether this node is ready: exit code 0, 1 when it isn't, 69 without an agent
     Ready(ReadyArgs),
     /// Look for what is wrong, and say what to do about it
-    Doctor(ConnectArgs),
+    Doctor(DoctorArgs),
     /// Run a throwaway cluster of real agents on this machine
     Dev(DevArgs),
     /// Print a completion script for a shell
@@ -104,6 +104,15 @@ pub(super) struct ConnectArgs {
     /// Print JSON
     #[arg(long, global = true)]
     pub(super) json: bool,
+}
+
+#[derive(Debug, clap::Args)]
+pub(super) struct DoctorArgs {
+    #[command(flatten)]
+    pub(super) connect: ConnectArgs,
+    /// Ask every agent whom it reaches, and print the matrix
+    #[arg(long)]
+    pub(super) cluster: bool,
 }
 
 #[derive(Debug, Subcommand)]

@@ -4,96 +4,62 @@
 //! peers' mesh ports, the discovery backend, the files. It changes nothing, and
 //! registers nothing with a backend.
 
+mod finding;
+mod local;
+mod matrix;
 mod peers;
 
 use std::process::ExitCode;
-use std::time::{Duration, SystemTime, UNIX_EPOCH};
+use std::time::Duration;
 
-use serde::Serialize;
+use serde_json::json;
 
-use super::args::ConnectArgs;
+use self::finding::{Finding, Level};
+use self::matrix::Matrix;
+use super::args::DoctorArgs;
 use super::client::{Client, ClientError};
 use super::error::{CliError, EX_UNAVAILABLE};
 use super::{files, out, target};
-use crate::api::{Check, Cluster, Health, Members, rfc3339};
-use crate::config::{Config, Loaded, StrategyConfig};
-use crate::discovery;
-use crate::mesh::tls::{EXPIRY_WARNING, TlsContext};
+use crate::api::{Check, Cluster, Health, Members};
+use crate::config::{Config, Loaded};
+use crate::discovery::{self, DiscoveryError};
 use crate::view::MemberStatus;
 
 /// No backend takes longer to answer or to be given up.
 const LOOK_TIMEOUT: Duration = Duration::from_secs(10);
 
-/// 2025-01-01: a clock before it was never set.
-const PLAUSIBLE: Duration = Duration::from_secs(1_735_689_600);
-
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
-#[serde(rename_all = "lowercase")]
-enum Level {
-    /// As it should be.
-    Ok,
-    /// Works, and could be better.
-    Warn,
-    /// Does not work.
-    Fail,
-}
-
-/// One thing that was looked at.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
-struct Finding {
-    level: Level,
-    check: &'static str,
-    message: String,
-    #[serde(skip_serializing_if = "Option::is_none")]
-    remedy: Option<String>,
-}
-
-impl Finding {
-    fn ok(check: &'static str, message: impl Into<String>) -> Self {
-        Self { level: Level::Ok, check, message: message.into(), remedy: None }
-    }
-
-    fn warn(check: &'static str, message: impl Into<String>, remedy: impl Into<String>) -> Self {
-        let remedy = Some(remedy.into());
-        Self { level: Level::Warn, check, message: message.into(), remedy }
-    }
-
-    fn fail(check: &'static str, message: impl Into<String>, remedy: impl Into<String>) -> Self {
-        Self { level: Level::Fail, ..Self::warn(check, message, remedy) }
-    }
-
-    /// One line, whatever is in it.
-    fn line(&self) -> String {
-        let level = match self.level {
-            Level::Ok => "ok",
-            Level::Warn => "warn",
-            Level::Fail => "FAIL",
-        };
-        let remedy = self.remedy.as_ref().map(|remedy| format!(" -> {remedy}"));
-        let text = format!("{}{}", self.message, remedy.unwrap_or_default());
-        let text: Vec<_> = text.lines().map(str::trim).collect();
-        format!("{level:4}  {:11}  {}", self.check, text.join(" "))
-    }
-}
-
-pub(super) async fn run(args: &ConnectArgs) -> Result<ExitCode, CliError> {
-    let loaded = files::load_if_any(&args.config)?;
+pub(super) async fn run(args: &DoctorArgs) -> Result<ExitCode, CliError> {
+    let connect = &args.connect;
+    let loaded = files::load_if_any(&connect.config)?;
     let config = loaded.as_ref().map(|loaded| &loaded.config);
-    let client = target::client_of(args, config)?;
+    let client = target::client_of(connect, config)?;
     let mut findings = configuration(loaded.as_ref());
     let (seen, unreachable) = agent(&client, &mut findings).await;
-    findings.push(clock());
+    findings.push(local::clock());
+    let mut matrix = None;
     if let Some(config) = config {
-        findings.push(cookie(config));
-        let tls = certificates(config, &mut findings);
+        findings.push(local::cookie(config));
+        findings.extend(local::state(config, seen.is_some()));
+        let tls = local::certificates(config, &mut findings);
         findings.extend(backend(config).await);
-        findings.extend(peers::look(config, tls.as_ref(), seen.as_ref()).await);
+        let looked = peers::look(config, tls.as_ref(), seen.as_ref(), args.cluster).await;
+        findings.extend(looked.findings);
+        if args.cluster {
+            let (told, reach) = Matrix::new(&looked.seen);
+            findings.extend(reach);
+            matrix = Some(told);
+        }
     }
-    if args.json {
-        out::json(&findings)?;
-    } else {
-        for finding in &findings {
-            out::line(&finding.line())?;
+    match (&matrix, connect.json) {
+        (Some(matrix), true) => out::json(&json!({ "findings": findings, "matrix": matrix }))?,
+        (None, true) => out::json(&findings)?,
+        (_, false) => {
+            for finding in &findings {
+                out::line(&finding.line())?;
+            }
+            for line in matrix.iter().flat_map(Matrix::lines) {
+                out::line(&line)?;
+            }
         }
     }
     let failed = findings.iter().any(|finding| finding.level == Level::Fail);
@@ -147,13 +113,21 @@ async fn agent(client: &Client, findings: &mut Vec<Finding>) -> (Option<(Cluster
     );
     findings.push(Finding::ok("agent", answers));
     findings.extend(health.checks.iter().filter(|check| !check.ok).map(|check| {
-        Finding::fail("ready", format!("{}: {}", check.name, check.reason), remedy(check))
+        let (reason, remedy) = split(check);
+        Finding::fail("ready", format!("{}: {reason}", check.name), remedy)
     }));
     if health.ready {
         findings.push(Finding::ok("ready", "every check passes"));
     }
+    let failing = cluster.discovery.last_error.is_some();
     findings.extend(health.notices.iter().filter(|check| !check.ok).map(|check| {
-        Finding::warn("notice", format!("{}: {}", check.name, check.reason), remedy(check))
+        let (reason, remedy) = split(check);
+        let message = format!("{}: {reason}", check.name);
+        match check.name.as_str() {
+            "state_unsaved" => Finding::fail("notice", message, remedy),
+            "discovery_backend" if failing => Finding::fail("notice", message, remedy),
+            _ => Finding::warn("notice", message, remedy),
+        }
     }));
     let down = members.members.iter().filter(|member| member.status == MemberStatus::Down);
     findings.extend(down.map(|member| {
@@ -164,78 +138,23 @@ async fn agent(client: &Client, findings: &mut Vec<Finding>) -> (Option<(Cluster
     (Some((cluster, members)), false)
 }
 
-fn remedy(check: &Check) -> &'static str {
-    match check.name.as_str() {
+/// A reason, and the remedy that it comes with or that is known here.
+fn split(check: &Check) -> (&str, &str) {
+    if let Some(both) = check.reason.rsplit_once(" -> ") {
+        return both;
+    }
+    let remedy = match check.name.as_str() {
         "discovery" | "discovery_backend" => "see the discovery line",
-        "state" => "wait; or muster cluster join, or muster cluster discovery enable",
-        "min_members" => "start the missing agents, or lower agent.ready.min_members",
-        "majority" => "start the stopped cores, or remove them with muster cluster force-leave",
+        "state" => "wait; if it lasts, see the discovery line and the peer lines",
+        "state_unsaved" => "free space, or give the agent a data_dir that it may write",
         "name_conflict" => "stop one of the two agents, or give it another node.name",
         "views_agree" => "wait some seconds; if it lasts, see the peer lines",
         "links" => "see the peer lines",
         "encryption" => "set cluster.proto_dist = inet_tls where the network is not yours alone",
         "api_token" => "set agent.api.token where other users share this machine",
         _ => "see the agent's log",
-    }
-}
-
-/// Peers answer no question about their clocks, and none is asked: no decision rests
-/// on them. Certificates and logs do.
-fn clock() -> Finding {
-    let now = SystemTime::now();
-    let text = rfc3339(now);
-    if now.duration_since(UNIX_EPOCH).unwrap_or_default() < PLAUSIBLE {
-        let message = format!("reads {text}: certificates will not be valid yet");
-        return Finding::fail("clock", message, "set it: run an NTP client");
-    }
-    Finding::ok("clock", format!("reads {text}; peers' clocks cannot be seen, nor do they matter"))
-}
-
-fn cookie(config: &Config) -> Finding {
-    let weak = config.weak_cookie();
-    let count = config.node.cookies.current().len();
-    let remedy = "take a long random one: openssl rand -hex 32";
-    match weak {
-        Some(why) => Finding::warn("cookie", why, remedy),
-        None if count > 1 => Finding::warn(
-            "cookie",
-            format!("{count} cookies are accepted"),
-            "remove the old ones once every node offers the new one",
-        ),
-        None => Finding::ok("cookie", "long, and none that is shipped"),
-    }
-}
-
-fn certificates(config: &Config, findings: &mut Vec<Finding>) -> Option<TlsContext> {
-    if !config.cluster.proto_dist.is_tls() {
-        return None;
-    }
-    let optfile = &config.node.ssl_dist_optfile;
-    let verify = config.agent.mesh.verify_node_name;
-    match TlsContext::load(optfile, &config.node.name, verify) {
-        Ok(tls) => {
-            let days = |span: Duration| span.as_secs() / 86_400;
-            let left = tls.not_after().duration_since(SystemTime::now()).unwrap_or_default();
-            let warnings = tls.warnings();
-            if warnings.is_empty() {
-                let message = format!("valid for {} more days", days(left));
-                findings.push(Finding::ok("certificate", message));
-            }
-            let remedy = match left < EXPIRY_WARNING {
-                true => "renew the certificate; new files are used without a restart".to_owned(),
-                false => format!("mend {}", optfile.display()),
-            };
-            findings.extend(
-                warnings.into_iter().map(|text| Finding::warn("certificate", text, &*remedy)),
-            );
-            Some(tls)
-        }
-        Err(error) => {
-            let remedy = format!("mend {} or the files it names", optfile.display());
-            findings.push(Finding::fail("certificate", error.to_string(), remedy));
-            None
-        }
-    }
+    };
+    (&check.reason, remedy)
 }
 
 /// The discovery backend, asked from here.
@@ -250,7 +169,8 @@ async fn backend(config: &Config) -> Vec<Finding> {
         }
         Err(_) => {
             let message = format!("{name}: no answer within {} s", LOOK_TIMEOUT.as_secs());
-            return vec![Finding::fail("discovery", message, backend_remedy(config))];
+            let error = DiscoveryError::Unreachable(message.clone());
+            return vec![Finding::fail("discovery", message, discovery::remedy(config, &error))];
         }
     };
     match answer {
@@ -264,43 +184,18 @@ async fn backend(config: &Config) -> Vec<Finding> {
                 0 => format!("{name}: answers, and nobody is there"),
                 count => format!("{name}: {count} found: {}", names.join(", ")),
             };
-            let limits = answer.notices.into_iter().chain(answer.doubts).map(|text| {
-                let message = format!("{name}: {text}");
-                Finding::warn("discovery", message, backend_remedy(config))
+            let notices = answer.notices.into_iter().chain(answer.doubts).map(|text| {
+                let (text, remedy) = text.split_once(" -> ").unwrap_or((&text, "see the text"));
+                Finding::warn("discovery", format!("{name}: {text}"), remedy)
             });
             std::iter::once(Finding::ok("discovery", message))
-                .chain(limits)
+                .chain(notices)
                 .chain(rejected)
                 .collect()
         }
         Err(error) => {
             let message = format!("{name}: {error}");
-            vec![Finding::fail("discovery", message, backend_remedy(config))]
+            vec![Finding::fail("discovery", message, discovery::remedy(config, &error))]
         }
-    }
-}
-
-fn backend_remedy(config: &Config) -> &'static str {
-    match config.cluster.strategy {
-        StrategyConfig::Dns(_) => "check cluster.dns.name, the record and the name servers",
-        StrategyConfig::Etcd(_) => {
-            "check cluster.etcd.server, username, password and ssl_options, and that etcd runs"
-        }
-        StrategyConfig::K8s(_) => {
-            "check cluster.k8s and the Role: get, list and watch on endpointslices"
-        }
-        _ => "check the cluster block",
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn a_finding_is_one_line() {
-        let finding = Finding::fail("peer", "a@b.c: broken\n  hint: x", "mend\nit");
-        assert_eq!(finding.line(), "FAIL  peer         a@b.c: broken hint: x -> mend it");
-        assert_eq!(Finding::ok("clock", "reads").line(), "ok    clock        reads");
     }
 }

@@ -51,7 +51,7 @@ fn dispatch(args: Args) -> Result<ExitCode, CliError> {
         Command::Cluster { command, connect } => {
             client_runtime()?.block_on(cluster::run(command, &connect))?;
         }
-        Command::Doctor(connect) => return client_runtime()?.block_on(doctor::run(&connect)),
+        Command::Doctor(args) => return client_runtime()?.block_on(doctor::run(&args)),
         Command::Ready(args) => return client_runtime()?.block_on(ready::run(&args)),
         Command::Members(args) => client_runtime()?.block_on(members::run(&args))?,
         Command::Events(args) => client_runtime()?.block_on(events::run(&args))?,

@@ -22,12 +22,12 @@ pub(super) fn reason(config: &Config, nodes: &BTreeSet<NodeName>) -> Option<Stri
         StrategyConfig::Manual | StrategyConfig::Singleton | StrategyConfig::Mcast(_) => None,
         StrategyConfig::Static { .. } => Some(match meant(own, nodes) {
             Some(seed) => format!(
-                "this node is {own}, and cluster.static.seeds has {seed}: one of the two is \
-                 mistyped"
+                "this node is {own}, and cluster.static.seeds has {seed} -> one of the two is \
+                 mistyped: write {own} there, or set node.name"
             ),
             None => format!(
                 "this node, {own}, is not among cluster.static.seeds: nodes that start from \
-                 that list do not look for it; add it on every node"
+                 that list do not look for it -> add {own} to it on every node"
             ),
         }),
         StrategyConfig::Dns(dns) => {
@@ -37,7 +37,7 @@ pub(super) fn reason(config: &Config, nodes: &BTreeSet<NodeName>) -> Option<Stri
                 RecordType::Srv => "SRV records",
             };
             Some(format!(
-                "the {what} of {} name {}, and never this node, {own}: {}",
+                "the {what} of {} name {}, and never this node, {own} -> {}",
                 dns.name,
                 shown(nodes),
                 match (dns.record_type, meant(own, nodes)) {
@@ -48,15 +48,15 @@ pub(super) fn reason(config: &Config, nodes: &BTreeSet<NodeName>) -> Option<Stri
             ))
         }
         StrategyConfig::Etcd(etcd) => Some(format!(
-            "etcd lists {} below /{}/{}/nodes/, and not this node, {own}: its agent does not \
-             run, or could not register",
+            "etcd lists {} below /{}/{}/nodes/, and not this node, {own} -> start its agent, \
+             or see in its log why it could not register",
             shown(nodes),
             etcd.prefix.trim_matches('/'),
             config.cluster.name
         )),
         StrategyConfig::K8s(k8s) => Some(format!(
             "the endpoints of service {} in namespace {} are named {}, and never {own}, as this \
-             node is: {}",
+             node is -> {}",
             k8s.service_name,
             k8s.namespace,
             shown(nodes),
@@ -162,7 +162,7 @@ mod tests {
                 "emqx1@a.io",
                 "cluster.discovery_strategy = static\ncluster.static.seeds = [\"x@y.io\"]",
                 &["eqmx1@a.io"],
-                "has eqmx1@a.io: one of the two is mistyped",
+                "has eqmx1@a.io -> one of the two is mistyped",
             ),
             (
                 "emqx@10.0.0.1",

@@ -151,7 +151,7 @@ async fn an_answer_that_cannot_be_right_says_why() {
         only(&mut strategy(&api)).await,
         format!(
             "all 1 endpoints of service emqx in namespace {NAMESPACE} are IPv6 and are left out, \
-             since the mesh carries IPv4: set cluster.proto_dist to inet6_tcp or inet6_tls, or \
+             since the mesh carries IPv4 -> set cluster.proto_dist to inet6_tcp or inet6_tls, or \
              give the service IPv4 among its ipFamilies"
         )
     );

@@ -199,7 +199,8 @@ impl Etcd {
                 if login_unused {
                     answer.notices.push(format!(
                         "etcd at {server} has authentication off: whoever reaches it can invent \
-                         members; cluster.etcd.username and password are not used"
+                         members; cluster.etcd.username and password are not used -> etcdctl auth enable, \
+                         or remove the two"
                     ));
                 }
                 Ok(answer)

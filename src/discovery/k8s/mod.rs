@@ -247,11 +247,11 @@ impl K8s {
         match self.access.pod_namespace() {
             Some(own) if own != namespace => {
                 text.push_str(&format!(
-                    ": this pod runs in namespace {own}, is cluster.k8s.namespace right?"
+                    " -> this pod runs in namespace {own}, is cluster.k8s.namespace right?"
                 ));
             }
             _ => text.push_str(
-                ": is cluster.k8s.service_name right, and are this pod's labels those that the \
+                " -> is cluster.k8s.service_name right, and are this pod's labels those that the \
                  service selects?",
             ),
         }
@@ -394,7 +394,7 @@ impl K8s {
                 };
                 let text = format!(
                     "no right to watch {resource} in {group}, namespace {}: changes are seen only \
-                     every discovery interval: {words}",
+                     every discovery interval: {words} -> grant it, see deploy/k8s/rbac.yaml",
                     self.naming.config.namespace
                 );
                 if self.follow.forbidden.is_none() {

@@ -184,7 +184,7 @@ impl Naming {
         };
         answer.notices.push(format!(
             "all {dropped} endpoints of service {service_name} in namespace {namespace} are \
-             {theirs} and are left out, since the mesh carries {ours}: set cluster.proto_dist to \
+             {theirs} and are left out, since the mesh carries {ours} -> set cluster.proto_dist to \
              {other}, or give the service {ours} among its ipFamilies"
         ));
     }

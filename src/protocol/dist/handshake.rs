@@ -89,7 +89,10 @@ pub enum HandshakeError {
     Garbage(&'static str),
     /// The peer is at fault: longer than any handshake message.
     #[error(transparent)]
-    TooLong(#[from] TooLong),
+    TooLong(TooLong),
+    /// The peer speaks TLS over a carrier without.
+    #[error("what the peer sent is TLS, and this node speaks plain TCP (cluster.proto_dist)")]
+    Tls,
     /// The peer's name is none.
     #[error("the peer's name is not valid: {0}")]
     BadName(#[from] NodeNameError),
@@ -133,7 +136,7 @@ impl HandshakeError {
     #[must_use]
     pub fn cause(&self) -> &'static str {
         match self {
-            Self::Garbage(_) | Self::TooLong(_) => "garbage",
+            Self::Garbage(_) | Self::TooLong(_) | Self::Tls => "garbage",
             Self::BadName(_) | Self::OtherName(_) => "name",
             Self::OwnName => "own_name",
             Self::OldVersion | Self::Flags(_) => "version",
@@ -142,6 +145,16 @@ impl HandshakeError {
             Self::Simultaneous => "simultaneous",
             Self::AlreadyUp => "already_up",
             Self::Closed(_) => "closed",
+        }
+    }
+}
+
+impl From<TooLong> for HandshakeError {
+    fn from(error: TooLong) -> Self {
+        // A TLS record begins with its kind (an alert is 21, a handshake 22) and a 3.
+        match error.length {
+            0x1503 | 0x1603 => Self::Tls,
+            _ => Self::TooLong(error),
         }
     }
 }
