@@ -148,7 +148,7 @@ pub fn build(
     let (stop, stopped) = oneshot::channel();
     let asked = Asked { commands: requests, stop: stopped };
     let dir = StateDir::open(&config.node.data_dir.join("muster"))?;
-    let presenter = Presenter::new(Arc::clone(&config), Arc::clone(&events));
+    let presenter = Presenter::new(Arc::clone(&config), Arc::clone(&events), Arc::clone(&notices));
     let Listeners { mesh, api: listener, health } = listeners;
     info!(
         "muster {VERSION} runs as {} in cluster {:?}: strategy {}, {}, API on {}",

@@ -35,7 +35,8 @@
 //! | `main.rs` | arguments in, exit code out | [`cli`] |
 //! | [`cli`] | the commands: clients of the HTTP API; `run` starts the agent | [`agent`], [`config`], [`api`]'s shapes |
 //! | [`agent`] | owns the parts, wires them, stops them in order; state on disk | all below |
-//! | [`api`] | HTTP over snapshots, commands and events | [`view`], [`command`], [`events`], [`metrics`], [`notices`] |
+//! | [`api`] | HTTP over snapshots, commands and events | [`ready`], [`view`], [`command`], [`events`], [`metrics`], [`notices`] |
+//! | [`ready`] | whether a snapshot is where its configuration wants it, and what is amiss | [`config`], [`view`] |
 //! | [`discovery`] | one trait, one file a strategy, one runner | [`config`], [`node`] |
 //! | [`mesh`] | sockets: listen, dial, TCP, TLS, one driver per link | [`protocol`]`::dist`, [`resolve`] |
 //! | [`config`] | text to a typed, validated [`config::Config`] | [`node`], [`secret`], [`cookies`] |

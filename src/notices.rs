@@ -59,6 +59,14 @@ impl Notices {
         warn!(%check, "{text}");
     }
 
+    /// Puts these texts on the board as one trouble; none of them: it is over.
+    pub fn tell(&self, check: &'static str, texts: &[String]) {
+        match texts {
+            [] => self.clear(check),
+            texts => self.set(check, &texts.join("; ")),
+        }
+    }
+
     /// Takes a trouble off the board: it is over. Says so in the log, where it stood.
     pub fn clear(&self, check: &str) {
         let mut board = self.0.lock().unwrap_or_else(PoisonError::into_inner);

@@ -36,9 +36,10 @@ pub fn checks(snapshot: &Snapshot, config: &Config) -> Vec<Check> {
     let mut checks = vec![
         discovery(snapshot, config),
         state(snapshot),
-        own_view(snapshot),
         min_members(snapshot, config),
         peers(snapshot),
+        own_view(snapshot),
+        draining(snapshot),
     ];
     if let Some(conflict) = &snapshot.conflict {
         checks.push(Check::new("name_conflict", false, conflict));
@@ -94,6 +95,19 @@ fn own_view(snapshot: &Snapshot) -> Check {
         "this node is in its own view"
     };
     Check::new("own_view", !missing, reason)
+}
+
+/// Who serves nobody new takes no new traffic.
+fn draining(snapshot: &Snapshot) -> Check {
+    let own = snapshot.members.iter().find(|member| member.is_self);
+    match own.and_then(|own| own.draining.as_deref()) {
+        None => Check::new("draining", true, "not draining"),
+        Some("") => Check::new("draining", false, "this node is draining -> muster undrain"),
+        Some(why) => {
+            let reason = format!("this node is draining: {why} -> muster undrain");
+            Check::new("draining", false, reason)
+        }
+    }
 }
 
 fn min_members(snapshot: &Snapshot, config: &Config) -> Check {

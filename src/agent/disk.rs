@@ -357,19 +357,10 @@ async fn save(
                 Ok(Err(error)) => Some(error.to_string()),
                 Err(crashed) => Some(crashed.to_string()),
             };
-            let before = report.borrow().clone();
-            match &error {
-                Some(text) if before.error.is_none() => warn!(
-                    "cannot save the state to {}: {text}; trying again every second",
-                    dir.file().display()
-                ),
-                None if before.error.is_some() => {
-                    info!("the state is saved again to {}", dir.file().display());
-                }
-                _ => {}
-            }
+            let file = dir.file();
+            let error = error.map(|why| format!("cannot write {}: {why}", file.display()));
             let failed = error.is_some();
-            let version = if failed { before.version } else { version };
+            let version = if failed { report.borrow().version } else { version };
             report.send_replace(Saved { version, error });
             if !failed {
                 break;

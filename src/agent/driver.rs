@@ -36,6 +36,12 @@ const REACH_GAP: Duration = Duration::from_millis(20);
 /// Inputs taken in a row before effects are carried out and views published.
 const BATCH: usize = 64;
 
+/// On the board: what the newest answer of discovery lacks.
+const DISCOVERY_ANSWER: &str = "discovery_answer";
+
+/// On the board: the state is not on disk.
+const STATE_UNSAVED: &str = "state_unsaved";
+
 /// Everything the driver works on.
 pub(super) struct Driver {
     pub(super) machine: Membership,
@@ -176,7 +182,8 @@ impl Driver {
                 view.answered = true;
                 view.last_success = Some(std::time::SystemTime::now());
                 view.last_error = None;
-                view.notices = notices;
+                view.notices.clone_from(&notices);
+                self.presenter.board.tell(DISCOVERY_ANSWER, &notices);
                 view.nodes = nodes.iter().cloned().collect();
                 self.machine.handle_discovered(now, &nodes);
             }
@@ -279,6 +286,14 @@ impl Driver {
     /// The disk has a newer state, or has none for a new reason.
     fn saved(&mut self, state: &Saved) {
         self.book.saved_version = state.version;
+        let unsaved = state.error.as_ref().map(|error| {
+            format!(
+                "the state is not saved, so that a restart forgets what changed since: {error}; \
+                 it is tried again every second -> free space there, or let the agent's user \
+                 write it"
+            )
+        });
+        self.presenter.board.tell(STATE_UNSAVED, unsaved.as_slice());
         for (version, request) in std::mem::take(&mut self.book.waiting) {
             if version <= state.version {
                 self.reply(request, Ok(()));

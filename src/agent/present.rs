@@ -12,6 +12,7 @@ use crate::attributes::{Broker, BrokerStatus, Tags};
 use crate::config::Config;
 use crate::events::{Event, EventKind, EventLog};
 use crate::node::NodeName;
+use crate::notices::Notices;
 use crate::protocol::membership::{Health, Membership, News, Reason, Record, Standing, State};
 use crate::view::{
     BrokerView, ClusterState, DiscoveryView, LastChange, LinkState, Member, MemberStatus, Snapshot,
@@ -22,6 +23,8 @@ use crate::view::{
 pub(super) struct Presenter {
     config: Arc<Config>,
     events: Arc<EventLog>,
+    /// Where troubles stand that last.
+    pub(super) board: Arc<Notices>,
     started: SystemTime,
     changes: BTreeMap<NodeName, LastChange>,
     addresses: BTreeMap<NodeName, SocketAddr>,
@@ -32,7 +35,7 @@ pub(super) struct Presenter {
 }
 
 impl Presenter {
-    pub(super) fn new(config: Arc<Config>, events: Arc<EventLog>) -> Self {
+    pub(super) fn new(config: Arc<Config>, events: Arc<EventLog>, board: Arc<Notices>) -> Self {
         let discovery = DiscoveryView {
             answered: !config.cluster.strategy.is_automatic(),
             ..DiscoveryView::default()
@@ -41,6 +44,7 @@ impl Presenter {
         Self {
             config,
             events,
+            board,
             started: SystemTime::now(),
             changes: BTreeMap::new(),
             addresses: BTreeMap::new(),

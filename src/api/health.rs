@@ -93,8 +93,6 @@ fn notices(snapshot: &Snapshot, config: &Config, metrics: &Metrics) -> Vec<Check
         _ => format!("no link to {}", unlinked.join(", ")),
     };
     let discovery = &snapshot.discovery;
-    let troubles: Vec<_> =
-        discovery.last_error.iter().chain(&discovery.notices).map(String::as_str).collect();
     let token = config.agent.api.token.is_some();
     vec![
         judged(ready::majority(snapshot)),
@@ -102,11 +100,8 @@ fn notices(snapshot: &Snapshot, config: &Config, metrics: &Metrics) -> Vec<Check
         check("links", unlinked.is_empty(), links),
         check(
             "discovery_backend",
-            troubles.is_empty(),
-            match troubles.is_empty() {
-                true => "the newest round succeeded".to_owned(),
-                false => troubles.join("; "),
-            },
+            discovery.last_error.is_none(),
+            discovery.last_error.clone().unwrap_or_else(|| "the newest round succeeded".to_owned()),
         ),
         encryption(config, metrics),
         cookie(config, metrics),

@@ -29,6 +29,9 @@ fn member(name: &str, status: MemberStatus, link: LinkState) -> Member {
         version: String::new(),
         is_self: name == "emqx1@a.io",
         last_change: None,
+        tags: crate::attributes::Tags::default(),
+        draining: None,
+        broker: None,
     }
 }
 
@@ -92,6 +95,14 @@ fn one_of_two_that_stopped_leaves_the_other_ready() {
     snapshot.members.push(member("emqx2@a.io", MemberStatus::Down, LinkState::None));
     assert_eq!(failed(&snapshot), []);
     assert!(!majority(&snapshot).ok);
+}
+
+#[test]
+fn a_node_that_drains_is_not_ready() {
+    let mut snapshot = alone();
+    snapshot.members[0].draining = Some("upgrade".into());
+    let reason = "this node is draining: upgrade -> muster undrain";
+    assert_eq!(failed(&snapshot), [("draining", reason.to_owned())]);
 }
 
 #[test]

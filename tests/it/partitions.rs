@@ -380,13 +380,13 @@ fn a_full_disk_stops_nobody_and_is_said_until_there_is_room() {
     }
     agents[2].kill9();
     agents[2].start_again();
-    agents[0].wait_log("cannot save the state");
+    agents[0].wait_log("the state is not saved");
     assert_whole(&mut agents);
     let leave = agents[0].post("/api/v1/cluster/leave", &json!({}));
     assert_eq!(leave.status, 500, "{}", leave.body);
     drop(file);
     std::fs::remove_file(&filler).unwrap();
-    agents[0].wait_log("the state is saved again");
+    agents[0].wait_log("over: the state is not saved");
     let state = eventually("the state file", LONG, || {
         let text = std::fs::read_to_string(data.join("muster/state.json")).ok()?;
         serde_json::from_str::<serde_json::Value>(&text).ok()
