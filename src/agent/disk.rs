@@ -12,7 +12,7 @@ use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
 use tokio::sync::watch;
-use tracing::{info, warn};
+use tracing::warn;
 
 use crate::attributes::MAX_DETAIL;
 use crate::node::{BootId, ClusterId, Incarnation, NodeName, Role};
