@@ -6,6 +6,7 @@
 
 use std::collections::BTreeSet;
 
+use crate::attributes::BrokerStatus;
 use crate::config::Config;
 use crate::node::NodeName;
 use crate::view::{ClusterState, LinkState, MemberStatus, Refusal, Rule, Snapshot};
@@ -41,6 +42,12 @@ pub fn checks(snapshot: &Snapshot, config: &Config) -> Vec<Check> {
         own_view(snapshot),
         draining(snapshot),
     ];
+    if config.agent.ready.majority {
+        checks.push(majority(snapshot));
+    }
+    if config.agent.broker.required {
+        checks.push(broker(snapshot));
+    }
     if let Some(conflict) = &snapshot.conflict {
         checks.push(Check::new("name_conflict", false, conflict));
     }
@@ -108,6 +115,22 @@ fn draining(snapshot: &Snapshot) -> Check {
             Check::new("draining", false, reason)
         }
     }
+}
+
+/// The broker next door, where this node is of no use without it.
+fn broker(snapshot: &Snapshot) -> Check {
+    let own = snapshot.members.iter().find(|member| member.is_self);
+    let broker = own.and_then(|own| own.broker.as_ref());
+    let (ok, reason) = match broker.map(|broker| (broker.status, &broker.detail)) {
+        Some((BrokerStatus::Up, _)) => (true, "the broker answers".to_owned()),
+        Some((BrokerStatus::Down, detail)) => {
+            (false, format!("the broker is down: {detail} -> start it"))
+        }
+        Some((BrokerStatus::Unknown, _)) | None => {
+            (false, "the broker was not looked at yet".to_owned())
+        }
+    };
+    Check::new("broker", ok, reason)
 }
 
 fn min_members(snapshot: &Snapshot, config: &Config) -> Check {
