@@ -30,6 +30,6 @@ VOLUME /var/lib/muster
 EXPOSE 6370
 STOPSIGNAL SIGTERM
 HEALTHCHECK --interval=10s --timeout=3s --start-period=5s \
-  CMD ["muster", "cluster", "status", "-c", "/etc/emqx/emqx.conf"]
+  CMD ["muster", "ready", "-c", "/etc/emqx/emqx.conf"]
 ENTRYPOINT ["muster"]
 CMD ["run", "-c", "/etc/emqx/emqx.conf"]

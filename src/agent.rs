@@ -7,16 +7,18 @@
 //!
 //! # Tasks
 //!
-//! | task | owner | ends |
-//! | --- | --- | --- |
-//! | membership driver | [`Agent::run`] | on the stop signal, after goodbyes and the last save |
-//! | API server | [`Agent::run`] | on the stop signal, after the requests under way |
-//! | health listener's server | [`Agent::run`] | on the stop signal, after the driver |
-//! | discovery runner | the driver | withdrawn by the driver |
-//! | mesh tasks | the driver | with the mesh's shutdown |
-//! | watch over the TLS files | [`build`] | with the runtime; it holds nothing open |
-//! | watch over the cookie files | [`build`] | with the runtime; it holds nothing open |
-//! | state saver | the driver | after the last save |
+//! | task | owner | ends | when dropped at an await |
+//! | --- | --- | --- | --- |
+//! | membership driver | [`Agent::run`] | on the stop signal, after goodbyes and the last save | peers take it for a crash; the disk has a whole state |
+//! | reloader | [`Agent::run`] | with [`Agent::run`], aborted | all of a reload has happened, or nothing |
+//! | reports to the service manager | [`Agent::run`], not spawned | on the stop signal | nothing is lost |
+//! | API server | [`Agent::run`] | on the stop signal, after the requests under way | connections are cut |
+//! | health listener's server | [`Agent::run`] | on the stop signal, after the driver | connections are cut |
+//! | discovery runner | the driver | withdrawn by the driver | its entry at the backend expires |
+//! | mesh tasks | the driver | with the mesh's shutdown | links are cut |
+//! | watch over the TLS files | [`build`] | with the runtime | nothing is lost: the old files are in use |
+//! | watch over the cookie files | [`build`] | with the runtime | nothing is lost: the old cookies are in use |
+//! | state saver | the driver | after the last save | a write that has begun is finished |
 //!
 //! Shutdown: the driver says goodbye to the peers, who see this node down at once; the
 //! API answers until then. A driver that ends unasked ends the agent with an error: what
@@ -29,7 +31,9 @@ pub mod look;
 mod present;
 pub mod reach;
 mod refusals;
+mod reload;
 pub mod signals;
+mod supervisor;
 
 use std::net::SocketAddr;
 use std::sync::Arc;
@@ -38,16 +42,17 @@ use std::time::Duration;
 use futures_util::future::BoxFuture;
 use tokio::sync::{mpsc, oneshot, watch};
 use tokio::task::JoinSet;
-use tokio::time::Instant;
+use tokio::time::{Instant, interval};
 use tokio_util::sync::CancellationToken;
 use tracing::{info, warn};
 
 pub use disk::DiskError;
+pub use reload::{Read, SetLogLevel};
 
 use crate::api::probes::{self, ProbeListener};
 use crate::api::{self, ApiState};
-use crate::command::{Command, Commands, Refused};
-use crate::config::{ApiListen, Config, StrategyConfig};
+use crate::command::{Command, Commands, Refused, ReloadRequest, Reloads};
+use crate::config::{ApiListen, Config, Loaded, StrategyConfig};
 use crate::events::EventLog;
 use crate::mesh::tls::{TlsContext, TlsError};
 use crate::mesh::{LinkTimes, Listening, Mesh, MeshError, MeshSettings};
@@ -60,12 +65,17 @@ use crate::{discovery, view};
 use disk::{Saver, StateDir};
 use driver::{Book, Driver, Inputs};
 use present::Presenter;
+use reload::Reloader;
+use supervisor::Pulse;
 
 /// This agent's version, shown to its peers.
 pub const VERSION: &str = env!("CARGO_PKG_VERSION");
 
 /// The driver's goodbyes, its last save and the withdrawal take no longer.
 const STOP_GRACE: Duration = Duration::from_secs(4);
+
+/// Between two signs of life of a singleton, which has no driver that gives them.
+const BEAT: Duration = Duration::from_secs(1);
 
 /// Why the agent could not start, or ended. Nothing was left running or half-changed.
 #[derive(Debug, thiserror::Error)]
@@ -115,7 +125,7 @@ impl Listeners {
     pub fn bind(config: &Config) -> Result<Self, AgentError> {
         let mesh = Listening::bind(&mesh_addresses(config))?;
         let api = api::Listener::bind(&config.agent.api)?;
-        let health = None;
+        let health = config.agent.health.listen.map(ProbeListener::bind).transpose()?;
         Ok(Self { mesh, api, health })
     }
 }
@@ -125,28 +135,54 @@ pub struct Agent {
     listener: api::Listener,
     health: Option<ProbeListener>,
     state: ApiState,
+    reloader: Reloader,
+    reloads: mpsc::Receiver<ReloadRequest>,
+    pulse: Pulse,
     membership: BoxFuture<'static, ()>,
     stop: oneshot::Sender<()>,
 }
 
+/// What the process around an agent provides.
+pub struct Surroundings {
+    /// Counts what happens.
+    pub metrics: Arc<Metrics>,
+    /// Reads the configuration again.
+    pub read: Read,
+    /// Sets the level of the log.
+    pub set_log_level: SetLogLevel,
+}
+
+/// What the process around an agent asks of it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Wish {
+    /// To say goodbye and end.
+    Stop,
+    /// To read its configuration again.
+    Reload,
+}
+
 /// Wires an agent from its configuration, its certificates (see [`tls`]) and its
-/// listeners; what happens is counted in `metrics`. Needs a tokio runtime, which runs the
-/// parts.
+/// listeners. Needs a tokio runtime, which runs the parts.
 ///
 /// # Errors
 /// [`AgentError`] when a part could not be opened.
 pub fn build(
-    config: Config,
+    loaded: Loaded,
     tls: Option<TlsContext>,
     listeners: Listeners,
-    metrics: Arc<Metrics>,
+    surroundings: Surroundings,
 ) -> Result<Agent, AgentError> {
-    let config = Arc::new(config);
+    let Surroundings { metrics, read, set_log_level } = surroundings;
+    let config = Arc::new(loaded.config);
+    let (in_use, changes) = watch::channel(Arc::clone(&config));
+    let reloader = Reloader::new(read, set_log_level, in_use, &loaded.effective);
+    let (reload, reloads) = Reloads::channel();
+    let pulse = Pulse::default();
     let events = Arc::new(EventLog::default());
     let notices = Arc::new(Notices::default());
     let (commands, requests) = Commands::channel();
     let (stop, stopped) = oneshot::channel();
-    let asked = Asked { commands: requests, stop: stopped };
+    let asked = Asked { commands: requests, config: changes.clone(), stop: stopped };
     let dir = StateDir::open(&config.node.data_dir.join("muster"))?;
     let presenter = Presenter::new(Arc::clone(&config), Arc::clone(&events), Arc::clone(&notices));
     let Listeners { mesh, api: listener, health } = listeners;
@@ -159,13 +195,13 @@ pub fn build(
         listener.listen()
     );
     let (snapshot, membership) = if is_singleton(&config) {
-        singleton(presenter, dir, asked)
+        singleton(presenter, dir, pulse.clone(), asked)
     } else {
-        member(&config, &metrics, (mesh, tls), dir, presenter, asked)?
+        member(&config, &metrics, (mesh, tls), dir, presenter, pulse.clone(), asked)?
     };
-    let (_, config) = watch::channel(config);
-    let state = ApiState { config, snapshot, commands, events, metrics, notices };
-    Ok(Agent { listener, health, state, membership, stop })
+    let state =
+        ApiState { config: changes, snapshot, commands, reloads: reload, events, metrics, notices };
+    Ok(Agent { listener, health, state, reloader, reloads, pulse, membership, stop })
 }
 
 impl Agent {
@@ -175,31 +211,38 @@ impl Agent {
         self.listener.listen()
     }
 
-    /// Takes part in the cluster and serves the API until `stop` resolves.
+    /// Takes part in the cluster and serves the API until `next` says that it is to stop.
+    /// `next` is to be cancel-safe.
     ///
     /// # Errors
     /// [`AgentError::DriverEnded`].
-    pub async fn run(self, stop: impl Future<Output = ()>) -> Result<(), AgentError> {
+    pub async fn run(self, mut next: impl AsyncFnMut() -> Wish) -> Result<(), AgentError> {
         let mut membership = tokio::spawn(self.membership);
         let mut servers = JoinSet::new();
         let end = CancellationToken::new();
         if let Some(listener) = self.health {
-            servers.spawn(probes::serve(
-                listener,
-                self.state.clone(),
-                end.clone().cancelled_owned(),
-            ));
+            let end = end.clone().cancelled_owned();
+            servers.spawn(probes::serve(listener, self.state.clone(), end));
         }
+        let (asked, state) = (self.state.reloads.clone(), self.state.clone());
         servers.spawn(api::serve(self.listener, self.state, end.clone().cancelled_owned()));
-        notify(&[sd_notify::NotifyState::Ready]);
+        let reloads = tokio::spawn(self.reloader.run(self.reloads));
+        supervisor::ready();
+        let told = async {
+            while next().await == Wish::Reload {
+                asked.ask();
+            }
+        };
         let result = tokio::select! {
-            () = stop => Ok(()),
+            () = told => Ok(()),
+            never = supervisor::report(state, self.pulse) => never,
             ended = &mut membership => Err(AgentError::DriverEnded(match ended {
                 Ok(()) => "without a word".to_owned(),
                 Err(crashed) => crashed.to_string(),
             })),
         };
-        notify(&[sd_notify::NotifyState::Stopping]);
+        supervisor::stopping();
+        reloads.abort();
         if result.is_ok() {
             // The receiver may have ended already; there is nothing to stop then.
             let _ended = self.stop.send(());
@@ -213,19 +256,13 @@ impl Agent {
     }
 }
 
-/// Tells systemd, if it started us.
-fn notify(state: &[sd_notify::NotifyState<'_>]) {
-    if let Err(error) = sd_notify::notify(state) {
-        warn!("cannot notify the service manager: {error}");
-    }
-}
-
 /// A membership's snapshots and what works on them, not started yet.
 type Prepared = (watch::Receiver<Arc<view::Snapshot>>, BoxFuture<'static, ()>);
 
 /// What operators and the process ask of the membership.
 struct Asked {
     commands: mpsc::Receiver<Command>,
+    config: watch::Receiver<Arc<Config>>,
     stop: oneshot::Receiver<()>,
 }
 
@@ -236,7 +273,8 @@ fn member(
     (listening, tls): (Listening, Option<TlsContext>),
     dir: StateDir,
     presenter: Presenter,
-    Asked { commands, stop }: Asked,
+    pulse: Pulse,
+    Asked { commands, config: changes, stop }: Asked,
 ) -> Result<Prepared, AgentError> {
     let boot = BootId(rand::random());
     let settings = mesh_settings(config, boot, tls.clone())?;
@@ -250,7 +288,7 @@ fn member(
         info!("the mesh listens on {address}");
     }
     let enabled = !durable.left && !durable.discovery_off;
-    let (handle, answers) = discovery::spawn(config, Arc::clone(metrics), enabled);
+    let (handle, answers) = discovery::spawn(changes.clone(), Arc::clone(metrics), enabled);
     let settings = Settings {
         node: config.node.name.clone(),
         boot,
@@ -276,9 +314,10 @@ fn member(
         discovery: handle,
         publish,
         epoch: Instant::now(),
+        pulse,
         book: Book::default(),
     };
-    let inputs = Inputs { mesh: mesh_events, discovery: answers, commands, stop };
+    let inputs = Inputs { mesh: mesh_events, discovery: answers, commands, config: changes, stop };
     Ok((snapshot, Box::pin(driver.run(inputs))))
 }
 
@@ -339,13 +378,27 @@ fn mesh_settings(
 }
 
 /// The `singleton` strategy: no listener, no peers, and every command refused.
-fn singleton(presenter: Presenter, dir: StateDir, Asked { mut commands, stop }: Asked) -> Prepared {
+fn singleton(
+    presenter: Presenter,
+    dir: StateDir,
+    pulse: Pulse,
+    Asked { mut commands, stop, .. }: Asked,
+) -> Prepared {
     let snapshot = presenter.singleton(crate::node::Incarnation(1));
     let (publish, receiver) = watch::channel(Arc::new(snapshot));
     let membership = async move {
         let _held_open = (publish, dir);
         let refuse = async {
-            while let Some(command) = commands.recv().await {
+            let mut beats = interval(BEAT);
+            loop {
+                let command = tokio::select! {
+                    _ = beats.tick() => {
+                        pulse.beat();
+                        continue;
+                    }
+                    command = commands.recv() => command,
+                };
+                let Some(command) = command else { break };
                 let text = "this node is a singleton (cluster.discovery_strategy): it has no peers";
                 // Whoever asked may have gone away.
                 let _gone = command.reply.send(Err(Refused::Conflict(text.to_owned())));

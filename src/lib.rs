@@ -33,17 +33,23 @@
 //! | part | role | knows |
 //! | --- | --- | --- |
 //! | `main.rs` | arguments in, exit code out | [`cli`] |
-//! | [`cli`] | the commands: clients of the HTTP API; `run` starts the agent | [`agent`], [`config`], [`api`]'s shapes |
+//! | [`cli`] | the commands: clients of the HTTP API; `run` starts the agent | all below |
 //! | [`agent`] | owns the parts, wires them, stops them in order; state on disk | all below |
-//! | [`api`] | HTTP over snapshots, commands and events | [`ready`], [`view`], [`command`], [`events`], [`metrics`], [`notices`] |
-//! | [`ready`] | whether a snapshot is where its configuration wants it, and what is amiss | [`config`], [`view`] |
-//! | [`discovery`] | one trait, one file a strategy, one runner | [`config`], [`node`] |
-//! | [`mesh`] | sockets: listen, dial, TCP, TLS, one driver per link | [`protocol`]`::dist`, [`resolve`] |
-//! | [`config`] | text to a typed, validated [`config::Config`] | [`node`], [`secret`], [`cookies`] |
-//! | [`protocol`] | the pure core: no tokio, no sockets, no clock, no global randomness | [`node`], [`escape`] |
-//! | [`attributes`], [`node`], [`secret`], [`cookies`], [`escape`], [`view`], [`events`], [`metrics`], [`notices`], [`throttle`] | the words everybody uses | nothing |
-//! | [`watched`] | notices files that change | nothing |
+//! | [`logging`] | lines on their way to standard error | [`config`] |
+//! | [`api`] | HTTP over snapshots, commands and events | [`attributes`], [`command`], [`config`], [`events`], [`mesh`], [`metrics`], [`node`], [`notices`], [`ready`], [`secret`], [`throttle`], [`view`] |
+//! | [`ready`] | whether a snapshot is where its configuration wants it, and what is amiss | [`attributes`], [`config`], [`node`], [`view`] |
+//! | [`command`] | what may be asked of a running agent | [`protocol`]`::membership` |
+//! | [`discovery`] | one trait, one file a strategy, one runner | [`config`], [`cookies`], [`metrics`], [`node`], [`secret`] |
+//! | [`mesh`] | sockets: listen, dial, TCP, TLS, one driver per link | [`cookies`], [`escape`], [`metrics`], [`node`], [`protocol`]`::dist`, [`resolve`], [`secret`], [`throttle`], [`watched`] |
+//! | [`config`] | text to a typed, validated [`config::Config`] | [`attributes`], [`cookies`], [`node`], [`secret`] |
+//! | [`protocol`] | the pure core: no tokio, no sockets, no clock, no global randomness | [`attributes`], [`escape`], [`node`], [`secret`] |
+//! | [`events`] | the ring of membership news | [`node`], [`view`] |
+//! | [`view`], [`resolve`] | what is seen of members; a name's addresses | [`attributes`], [`node`] |
+//! | [`cookies`] | the cookies in use | [`secret`] |
+//! | [`notices`] | the board of standing troubles | [`escape`] |
+//! | [`attributes`], [`escape`], [`metrics`], [`node`], [`secret`], [`throttle`], [`watched`] | the words everybody uses | nothing |
 //!
+//! A test reads this table and every import. Besides,
 //! CI fails when `protocol` names tokio, a socket, a clock or a global source of
 //! randomness: the simulator in `tests/sim` runs the very same code in virtual time.
 

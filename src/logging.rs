@@ -51,10 +51,14 @@ impl fmt::Debug for Log {
 }
 
 impl Log {
-    /// From now on lines of this level and more severe ones are written.
-    pub fn set_level(&self, level: Level) {
-        // It fails where there is no log any more, and then there is nothing to set.
-        let _gone = self.filter.reload(filter(level));
+    /// Sets from when on lines of which level, and of more severe ones, are written.
+    #[must_use]
+    pub fn level_setter(&self) -> impl Fn(Level) + Send + Sync + 'static {
+        let handle = self.filter.clone();
+        move |level| {
+            // It fails where there is no log any more, and then there is nothing to set.
+            let _gone = handle.reload(filter(level));
+        }
     }
 }
 

@@ -5,7 +5,7 @@ use std::process::Stdio;
 use tokio::io::{AsyncBufReadExt, BufReader};
 use tokio::process::{ChildStdout, Command};
 
-use crate::group::{Ground, Reporter};
+use crate::ground::{Ground, Reporter};
 
 /// No epmd: every node listens on the same port of an address of its own.
 pub(crate) fn command(ground: &Ground, k: usize) -> Command {

@@ -1,101 +1,17 @@
 //! N processes of one system, and what each of them says about the others.
 
 use std::collections::BTreeSet;
-use std::net::{Ipv4Addr, SocketAddr};
+use std::net::SocketAddr;
 use std::time::Duration;
 
-use muster::cli::dev::ports::PortLease;
 use rustix::process::Signal;
 use tokio::sync::mpsc;
 use tokio::task::JoinSet;
 use tokio::time::{Instant, timeout_at};
 
+use crate::ground::{Ground, Reporter, Sighting, System};
 use crate::process::Process;
 use crate::{erlang, muster as agent, serf};
-
-/// What is measured.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
-pub(crate) enum System {
-    Muster,
-    MusterTls,
-    Serf,
-    Erlang,
-}
-
-impl System {
-    pub(crate) fn name(self) -> &'static str {
-        match self {
-            Self::Muster => "muster",
-            Self::MusterTls => "muster-tls",
-            Self::Serf => "serf",
-            Self::Erlang => "erlang",
-        }
-    }
-
-    /// Whether its program can be started.
-    pub(crate) fn is_installed(self) -> bool {
-        let program = match self {
-            Self::Muster | Self::MusterTls => return true,
-            Self::Serf => "serf",
-            Self::Erlang => "erl",
-        };
-        let path = std::env::var_os("PATH").unwrap_or_default();
-        std::env::split_paths(&path).any(|directory| directory.join(program).is_file())
-    }
-}
-
-/// One observer's news: `observer` has `subject` in its view, or no longer.
-#[derive(Clone, Copy, Debug)]
-pub(crate) struct Sighting {
-    pub(crate) observer: usize,
-    pub(crate) subject: usize,
-    pub(crate) up: bool,
-    pub(crate) at: Instant,
-}
-
-/// Where an observer reports to.
-#[derive(Clone, Debug)]
-pub(crate) struct Reporter {
-    observer: usize,
-    sightings: mpsc::UnboundedSender<Sighting>,
-}
-
-impl Reporter {
-    /// Reports node `k` (from 1, as in the nodes' names) as seen now.
-    pub(crate) fn report(&self, k: usize, up: bool) {
-        if let Some(subject) = k.checked_sub(1) {
-            let at = Instant::now();
-            // The group is gone when the benchmark has what it wanted.
-            let _ = self.sightings.send(Sighting { observer: self.observer, subject, up, at });
-        }
-    }
-}
-
-/// The group's common ground.
-#[derive(Debug)]
-pub(crate) struct Ground {
-    pub(crate) ports: PortLease,
-    pub(crate) directory: tempfile::TempDir,
-    pub(crate) n: usize,
-}
-
-impl Ground {
-    fn new(n: usize) -> Self {
-        let ports = PortLease::any(u16::try_from(n).unwrap()).expect("no free ports");
-        let directory = tempfile::Builder::new().prefix("muster-bench-").tempdir().unwrap();
-        Self { ports, directory, n }
-    }
-
-    /// The address of node `k`'s interface for clients.
-    pub(crate) fn api(&self, k: usize) -> SocketAddr {
-        (Ipv4Addr::LOCALHOST, self.ports.api(u16::try_from(k).unwrap())).into()
-    }
-
-    /// The address where node `k` listens for the others.
-    pub(crate) fn mesh(&self, k: usize) -> SocketAddr {
-        (Ipv4Addr::LOCALHOST, self.ports.mesh(u16::try_from(k).unwrap())).into()
-    }
-}
 
 /// Started processes with their observers. All are killed when it is dropped.
 pub(crate) struct Group {
@@ -129,7 +45,7 @@ impl Group {
             .collect();
         let mut observers = JoinSet::new();
         for (observer, process) in processes.iter_mut().enumerate() {
-            let reporter = Reporter { observer, sightings: sender.clone() };
+            let reporter = Reporter::new(observer, sender.clone());
             let api = ground.api(observer + 1);
             match system {
                 System::Muster | System::MusterTls => {

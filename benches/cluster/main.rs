@@ -18,6 +18,7 @@
 )]
 
 mod erlang;
+mod ground;
 mod group;
 mod load;
 mod muster;
@@ -28,7 +29,8 @@ mod serf;
 use std::collections::BTreeMap;
 use std::time::Duration;
 
-use group::{Group, System};
+use ground::System;
+use group::Group;
 use report::{Report, Samples};
 
 /// Nothing measured here takes longer, unless it never happens.

@@ -13,7 +13,7 @@ use tokio::net::TcpStream;
 use tokio::process::Command;
 use tokio::time::sleep;
 
-use crate::group::{Ground, Reporter};
+use crate::ground::{Ground, Reporter};
 
 /// Issues the certificates of one group.
 pub(crate) struct Authority {

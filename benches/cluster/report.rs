@@ -5,7 +5,7 @@ use std::fmt::Write as _;
 use std::process::Command;
 use std::time::Duration;
 
-use crate::group::System;
+use crate::ground::System;
 
 /// Repetitions of one measurement; `None`: it did not happen within the limit.
 #[derive(Debug, Default)]

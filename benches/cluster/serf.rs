@@ -12,7 +12,7 @@ use tokio::io::{AsyncBufReadExt, AsyncReadExt, AsyncWriteExt, BufReader};
 use tokio::process::{ChildStdout, Command};
 use tokio::time::sleep;
 
-use crate::group::{Ground, Reporter};
+use crate::ground::{Ground, Reporter};
 use crate::muster::connect;
 
 /// Every agent is told to join all of them, as muster's seeds are: of the ways to

@@ -15,7 +15,9 @@ use tracing::{debug, error, info, warn};
 use super::disk::{Saved, Saver};
 use super::present::Presenter;
 use super::reach;
+use super::supervisor::Pulse;
 use crate::command::{Command, Refused};
+use crate::config::Config;
 use crate::discovery::{DiscoveryEvent, DiscoveryHandle};
 use crate::escape::escaped;
 use crate::mesh::{DialError, LinkId, Mesh, MeshEvent, SendOutcome};
@@ -53,6 +55,7 @@ pub(super) struct Driver {
     pub(super) publish: watch::Sender<Arc<Snapshot>>,
     /// The machine's zero.
     pub(super) epoch: Instant,
+    pub(super) pulse: Pulse,
     pub(super) book: Book,
 }
 
@@ -61,6 +64,7 @@ pub(super) struct Inputs {
     pub(super) mesh: mpsc::Receiver<MeshEvent>,
     pub(super) discovery: mpsc::Receiver<DiscoveryEvent>,
     pub(super) commands: mpsc::Receiver<Command>,
+    pub(super) config: watch::Receiver<Arc<Config>>,
     pub(super) stop: oneshot::Receiver<()>,
 }
 
@@ -90,6 +94,7 @@ impl Driver {
         let mut saved = self.saver.saved();
         self.book.news = true;
         loop {
+            self.pulse.beat();
             self.carry_out();
             self.save();
             self.publish();
@@ -107,6 +112,11 @@ impl Driver {
                 }
                 Some(event) = inputs.discovery.recv() => self.discovery_event(event),
                 Some(command) = inputs.commands.recv() => self.command(command),
+                Ok(()) = inputs.config.changed() => {
+                    let config = Arc::clone(&inputs.config.borrow_and_update());
+                    self.machine.reconfigure(config.cluster.autoheal, config.cluster.autoclean);
+                    self.discovery.reconfigure();
+                }
                 Ok(()) = saved.changed() => {
                     let state = saved.borrow_and_update().clone();
                     self.saved(&state);

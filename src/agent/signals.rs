@@ -3,13 +3,16 @@
 use tokio::signal::unix::{Signal, SignalKind, signal};
 use tracing::info;
 
-use super::AgentError;
+use super::{AgentError, Wish};
 
 /// Listens from its making on, so that no early signal ends the process without a goodbye.
 #[derive(Debug)]
 pub struct Signals {
     terminate: Signal,
     interrupt: Signal,
+    hang_up: Signal,
+    /// Reserved: they do nothing, where the system's default would end the process.
+    _users: [Signal; 2],
 }
 
 impl Signals {
@@ -22,14 +25,21 @@ impl Signals {
         Ok(Self {
             terminate: listen(SignalKind::terminate())?,
             interrupt: listen(SignalKind::interrupt())?,
+            hang_up: listen(SignalKind::hangup())?,
+            _users: [listen(SignalKind::user_defined1())?, listen(SignalKind::user_defined2())?],
         })
     }
 
-    /// Resolves when this node is to stop.
-    pub async fn stop(&mut self) {
+    /// What the next signal asks for. Cancel-safe.
+    pub async fn next(&mut self) -> Wish {
         tokio::select! {
             _ = self.terminate.recv() => info!("SIGTERM: this node stops"),
             _ = self.interrupt.recv() => info!("SIGINT: this node stops"),
+            _ = self.hang_up.recv() => {
+                info!("SIGHUP: the configuration is read again");
+                return Wish::Reload;
+            }
         }
+        Wish::Stop
     }
 }

@@ -62,6 +62,7 @@ fn code(status: StatusCode) -> &'static str {
         StatusCode::CONFLICT => "CONFLICT",
         StatusCode::PAYLOAD_TOO_LARGE => "PAYLOAD_TOO_LARGE",
         StatusCode::UNSUPPORTED_MEDIA_TYPE => "UNSUPPORTED_MEDIA_TYPE",
+        StatusCode::UNPROCESSABLE_ENTITY => "UNPROCESSABLE_ENTITY",
         StatusCode::SERVICE_UNAVAILABLE => "SERVICE_UNAVAILABLE",
         StatusCode::GATEWAY_TIMEOUT => "GATEWAY_TIMEOUT",
         StatusCode::INTERNAL_SERVER_ERROR => "INTERNAL_ERROR",

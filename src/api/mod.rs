@@ -16,6 +16,7 @@ mod openapi;
 mod page;
 pub mod probes;
 mod reads;
+mod reload;
 mod routes;
 mod serve;
 mod sse;
@@ -27,7 +28,7 @@ use axum::body::Bytes;
 use serde::Serialize;
 use tokio::sync::{Semaphore, watch};
 
-use crate::command::Commands;
+use crate::command::{Commands, Reloads};
 use crate::config::Config;
 use crate::events::EventLog;
 use crate::metrics::Metrics;
@@ -52,6 +53,8 @@ pub struct ApiState {
     pub snapshot: watch::Receiver<Arc<Snapshot>>,
     /// To the membership driver.
     pub commands: Commands,
+    /// To whoever reloads the configuration.
+    pub reloads: Reloads,
     /// Membership news.
     pub events: Arc<EventLog>,
     /// Counters.
@@ -119,4 +122,4 @@ fn to_json<T: Serialize>(body: &T) -> Bytes {
 }
 
 #[cfg(test)]
-mod tests;
+pub(crate) mod tests;

@@ -8,7 +8,7 @@ use axum::response::IntoResponse;
 use utoipa::openapi::security::{HttpAuthScheme, HttpBuilder, SecurityScheme};
 use utoipa::{Modify, OpenApi};
 
-use super::{commands, emqx, health, page, reads, sse};
+use super::{commands, emqx, health, page, reads, reload, sse};
 
 #[derive(OpenApi)]
 #[openapi(
@@ -30,6 +30,7 @@ use super::{commands, emqx, health, page, reads, sse};
         commands::invite,
         commands::discovery,
         commands::force_leave,
+        reload::reload,
         health::livez,
         health::readyz,
         sse::events,

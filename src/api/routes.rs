@@ -7,7 +7,7 @@ use axum::http::{Method, StatusCode, Uri};
 use axum::routing::{delete, get, post, put};
 
 use super::error::ApiError;
-use super::{App, commands, emqx, health, openapi, page, reads, sse};
+use super::{App, commands, emqx, health, openapi, page, reads, reload, sse};
 
 /// Every route. [`openapi`] lists the same ones, and a test compares the two.
 pub(super) fn router(app: Arc<App>) -> Router {
@@ -24,6 +24,7 @@ pub(super) fn router(app: Arc<App>) -> Router {
         .route("/api/v1/cluster/discovery", put(commands::discovery))
         .route("/api/v1/members", get(reads::members))
         .route("/api/v1/members/{node}", get(reads::member).delete(commands::force_leave))
+        .route("/api/v1/reload", post(reload::reload))
         .route("/api/v1/events", get(sse::events))
         .route("/api/v1/sd/prometheus", get(reads::targets))
         .route("/api/v5/cluster", get(emqx::cluster))

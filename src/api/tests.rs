@@ -31,7 +31,7 @@ pub(super) fn at() -> SystemTime {
     UNIX_EPOCH + Duration::from_millis(1_769_862_896_789)
 }
 
-pub(super) fn config(token: Option<&str>) -> Config {
+pub(crate) fn config(token: Option<&str>) -> Config {
     let text = r#"
         node { name = "emqx@127.0.0.1", cookie = a-cookie-of-decent-length }
         cluster { description = "for tests", discovery_strategy = static, autoclean = infinity }
@@ -68,7 +68,7 @@ pub(super) fn member(name: &str, status: MemberStatus) -> Member {
 }
 
 /// One member up, one suspect, one down.
-pub(super) fn snapshot() -> Snapshot {
+pub(crate) fn snapshot() -> Snapshot {
     Snapshot {
         name: "emqxcl".into(),
         description: "for tests".into(),
@@ -123,6 +123,7 @@ impl Server {
             config: watch::channel(Arc::new(config)).1,
             snapshot: snapshots,
             commands,
+            reloads: crate::command::Reloads::channel().0,
             events: Arc::clone(&events),
             metrics: Arc::new(Metrics::default()),
             notices: Arc::default(),

@@ -13,6 +13,9 @@ use crate::secret::Secret;
 /// Cluster agent: finds its peers, agrees with them on one membership, serves it on a local API
 #[derive(Debug, Parser)]
 #[command(name = "muster", version, max_term_width = 100)]
+#[command(
+    after_help = "Examples:\n  muster check -c /etc/emqx/emqx.conf     what is wrong with the configuration\n  muster run -c /etc/emqx/emqx.conf       run the agent\n  muster cluster status                   who is in the cluster\n  muster doctor -c /etc/emqx/emqx.conf    what is wrong with the cluster\n  muster dev -n 3                         try it all on this machine"
+)]
 pub(super) struct Args {
     #[command(subcommand)]
     pub(super) command: Command,
@@ -21,10 +24,19 @@ pub(super) struct Args {
 #[derive(Debug, Subcommand)]
 pub(super) enum Command {
     /// Run the agent until SIGTERM or SIGINT
+    #[command(
+        after_help = "Examples:\n  muster run -c /etc/emqx/emqx.conf\n  muster run -c /etc/emqx/emqx.conf -c /etc/muster/muster.conf    the second over the first"
+    )]
     Run(RunArgs),
     /// Check a configuration without running anything
+    #[command(
+        after_help = "Examples:\n  muster check -c /etc/emqx/emqx.conf\n  muster check -c /etc/emqx/emqx.conf --print    every value, and where it came from"
+    )]
     Check(CheckArgs),
     /// See and change the cluster
+    #[command(
+        after_help = "Examples:\n  muster cluster status\n  muster cluster join emqx@10.0.0.1\n  muster cluster force-leave emqx@10.0.0.9"
+    )]
     Cluster {
         #[command(subcommand)]
         command: ClusterCommand,
@@ -32,21 +44,53 @@ pub(super) enum Command {
         connect: ConnectArgs,
     },
     /// List the members as the agent sees them
+    #[command(
+        after_help = "Examples:\n  muster members\n  muster members --watch\n  muster members --status up --tag zone=a\n  muster members --json"
+    )]
     Members(MembersArgs),
     /// Follow what happens to the members
+    #[command(
+        after_help = "Examples:\n  muster events\n  muster events --after 0 --json    from the oldest that is kept"
+    )]
     Events(EventsArgs),
     /// Say whether this node is ready: exit code 0, 1 when it isn't, 69 without an agent
+    #[command(
+        after_help = "Examples:\n  muster ready -c /etc/emqx/emqx.conf\n  muster ready --wait 30s && echo go"
+    )]
     Ready(ReadyArgs),
+    /// Take this node out of service until `undrain`, over restarts too
+    #[command(
+        after_help = "Examples:\n  muster drain\n  muster drain --reason 'new disks' -c /etc/emqx/emqx.conf"
+    )]
+    Drain(DrainArgs),
+    /// Put this node back into service
+    #[command(after_help = "Examples:\n  muster undrain\n  muster undrain -c /etc/emqx/emqx.conf")]
+    Undrain(ConnectArgs),
+    /// Have the agent read its configuration again, as SIGHUP does
+    #[command(
+        after_help = "Examples:\n  muster reload -c /etc/emqx/emqx.conf\n  muster reload --json"
+    )]
+    Reload(ConnectArgs),
     /// Look for what is wrong, and say what to do about it
+    #[command(
+        after_help = "Examples:\n  muster doctor -c /etc/emqx/emqx.conf\n  muster doctor -c /etc/emqx/emqx.conf --cluster"
+    )]
     Doctor(DoctorArgs),
     /// Run a throwaway cluster of real agents on this machine
+    #[command(
+        after_help = "Examples:\n  muster dev -n 3\n  muster dev -n 5 --proto-dist inet_tls --keep"
+    )]
     Dev(DevArgs),
     /// Print a completion script for a shell
+    #[command(after_help = "Examples:\n  muster completions bash > /etc/bash_completion.d/muster")]
     Completions {
         /// The shell
         shell: Shell,
     },
     /// Print the manual page
+    #[command(
+        after_help = "Examples:\n  muster man | man -l -\n  muster man --dir /usr/share/man/man1"
+    )]
     Man {
         /// Write the pages of all commands to this directory instead
         #[arg(long)]
@@ -86,7 +130,7 @@ pub(super) struct CheckArgs {
 /// How the agent is found.
 #[derive(Debug, clap::Args)]
 pub(super) struct ConnectArgs {
-    /// The agent's API: http://host:port or unix:/path [default: what -c says, else MUSTER_URL,
+    /// The agent's API: http(s)://host:port or unix:/path [default: what -c says, else MUSTER_URL,
     /// else http://127.0.0.1:7370]
     #[arg(long, value_name = "URL", global = true)]
     pub(super) url: Option<String>,
@@ -101,6 +145,15 @@ pub(super) struct ConnectArgs {
         global = true
     )]
     pub(super) token: Option<Secret>,
+    /// CA that signed the agent's certificate, PEM [default: the certificate that -c names, else the system's CAs]
+    #[arg(long, value_name = "FILE", global = true)]
+    pub(super) cacert: Option<PathBuf>,
+    /// Certificate to show to an agent that wants one, PEM
+    #[arg(long, value_name = "FILE", requires = "key", global = true)]
+    pub(super) cert: Option<PathBuf>,
+    /// Its key, PEM
+    #[arg(long, value_name = "FILE", requires = "cert", global = true)]
+    pub(super) key: Option<PathBuf>,
     /// Print JSON
     #[arg(long, global = true)]
     pub(super) json: bool,
@@ -118,8 +171,10 @@ pub(super) struct DoctorArgs {
 #[derive(Debug, Subcommand)]
 pub(super) enum ClusterCommand {
     /// Running and stopped members, as `emqx ctl cluster status` prints them
+    #[command(after_help = "Examples:\n  muster cluster status\n  muster cluster status --json")]
     Status,
     /// Join the cluster that a node is in
+    #[command(after_help = "Examples:\n  muster cluster join emqx@10.0.0.1")]
     Join {
         /// That node, name@host
         node: String,
@@ -128,8 +183,12 @@ pub(super) enum ClusterCommand {
         force: bool,
     },
     /// Leave the cluster, and stay out over restarts
+    #[command(after_help = "Examples:\n  muster cluster leave")]
     Leave,
     /// Remove a member for good
+    #[command(
+        after_help = "Examples:\n  muster cluster force-leave emqx@10.0.0.9\n  muster cluster force-leave emqx@10.0.0.9 --force    even if it is alive"
+    )]
     ForceLeave {
         /// The member, name@host
         node: String,
@@ -138,11 +197,15 @@ pub(super) enum ClusterCommand {
         force: bool,
     },
     /// Ask a node to join this cluster
+    #[command(after_help = "Examples:\n  muster cluster invite emqx@10.0.0.2")]
     Invite {
         /// That node, name@host
         node: String,
     },
     /// Switch discovery on or off
+    #[command(
+        after_help = "Examples:\n  muster cluster discovery enable\n  muster cluster discovery disable"
+    )]
     Discovery {
         #[command(subcommand)]
         command: DiscoveryCommand,
@@ -152,8 +215,10 @@ pub(super) enum ClusterCommand {
 #[derive(Clone, Copy, Debug, Subcommand)]
 pub(super) enum DiscoveryCommand {
     /// Look for peers; a node that left joins again
+    #[command(after_help = "Examples:\n  muster cluster discovery enable")]
     Enable,
     /// Look for peers no more
+    #[command(after_help = "Examples:\n  muster cluster discovery disable")]
     Disable,
 }
 
@@ -161,9 +226,31 @@ pub(super) enum DiscoveryCommand {
 pub(super) struct MembersArgs {
     #[command(flatten)]
     pub(super) connect: ConnectArgs,
+    /// Only those that are this: up, suspect or down
+    #[arg(long, value_name = "STATUS", value_parser = ["up", "suspect", "down"])]
+    pub(super) status: Option<String>,
+    /// Only those with this tag; of several, those with all of them
+    #[arg(long, value_name = "NAME=VALUE", value_parser = tag)]
+    pub(super) tag: Vec<String>,
     /// Go on showing them until interrupted
     #[arg(short, long)]
     pub(super) watch: bool,
+}
+
+fn tag(text: &str) -> Result<String, String> {
+    match text.split_once('=') {
+        Some((name, _)) if !name.is_empty() => Ok(text.to_owned()),
+        _ => Err(format!("'{text}' is no name=value")),
+    }
+}
+
+#[derive(Debug, clap::Args)]
+pub(super) struct DrainArgs {
+    #[command(flatten)]
+    pub(super) connect: ConnectArgs,
+    /// Shown to whoever asks why
+    #[arg(long, default_value = "", hide_default_value = true)]
+    pub(super) reason: String,
 }
 
 #[derive(Debug, clap::Args)]

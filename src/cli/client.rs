@@ -1,6 +1,7 @@
 //! A client of one agent's API: a connection per request, with deadlines.
 
 use std::io;
+use std::sync::Arc;
 use std::time::Duration;
 
 use axum::http::{Method, Request, StatusCode, header};
@@ -8,11 +9,16 @@ use http_body_util::{BodyExt as _, Full, Limited};
 use hyper::body::{Bytes, Incoming};
 use hyper::client::conn::http1;
 use hyper_util::rt::TokioIo;
+use rustls::ClientConfig;
+use rustls::pki_types::ServerName;
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 use tokio::net::{TcpStream, UnixStream};
 use tokio::time::timeout;
+use tokio_rustls::TlsConnector;
+use tokio_rustls::client::TlsStream;
 
+use super::error::CliError;
 use super::sse::EventStream;
 use super::target::Target;
 use crate::api::ErrorBody;
@@ -69,6 +75,16 @@ pub(super) enum ClientError {
     },
 }
 
+impl From<ClientError> for CliError {
+    fn from(error: ClientError) -> Self {
+        let text = error.to_string();
+        match error {
+            ClientError::Unreachable { .. } | ClientError::Silent { .. } => Self::Unreachable(text),
+            ClientError::Refused { .. } | ClientError::Unreadable { .. } => Self::Failed(text),
+        }
+    }
+}
+
 fn hint(status: StatusCode) -> &'static str {
     match status {
         StatusCode::UNAUTHORIZED => "; give it with --token, MUSTER_TOKEN or -c",
@@ -81,11 +97,13 @@ fn hint(status: StatusCode) -> &'static str {
 pub(super) struct Client {
     target: Target,
     token: Option<Secret>,
+    /// With [`Target::Tls`] only.
+    tls: Option<Arc<ClientConfig>>,
 }
 
 impl Client {
-    pub(super) fn new(target: Target, token: Option<Secret>) -> Self {
-        Self { target, token }
+    pub(super) fn new(target: Target, token: Option<Secret>, tls: Option<ClientConfig>) -> Self {
+        Self { target, token, tls: tls.map(Arc::new) }
     }
 
     /// The agent.
@@ -166,7 +184,7 @@ impl Client {
 
     fn request(&self, method: Method, path: &str, body: Option<Vec<u8>>) -> Request<Full<Bytes>> {
         let host = match &self.target {
-            Target::Tcp(authority) => authority,
+            Target::Tcp(authority) | Target::Tls(authority) => authority,
             Target::Unix(_) => "localhost",
         };
         let json = body.is_some();
@@ -214,8 +232,21 @@ impl Client {
     async fn connect(&self) -> io::Result<http1::SendRequest<Full<Bytes>>> {
         match &self.target {
             Target::Tcp(authority) => handshake(TcpStream::connect(authority).await?).await,
+            Target::Tls(authority) => {
+                let stream = TcpStream::connect(authority).await?;
+                handshake(self.secure(authority, stream).await?).await
+            }
             Target::Unix(path) => handshake(UnixStream::connect(path).await?).await,
         }
+    }
+
+    async fn secure(&self, authority: &str, stream: TcpStream) -> io::Result<TlsStream<TcpStream>> {
+        let config = self.tls.clone().ok_or(io::ErrorKind::Unsupported)?;
+        let host = authority.rsplit_once(':').map_or(authority, |(host, _)| host);
+        let host = host.trim_start_matches('[').trim_end_matches(']').to_owned();
+        let name = ServerName::try_from(host).map_err(io::Error::other)?;
+        let secured = TlsConnector::from(config).connect(name, stream).await;
+        secured.map_err(|error| io::Error::other(format!("TLS: {error}")))
     }
 
     async fn collect(&self, body: Incoming) -> Result<Bytes, ClientError> {

@@ -8,7 +8,7 @@ use serde::Serialize;
 use super::args::{ClusterCommand, ConnectArgs, DiscoveryCommand};
 use super::client::{Client, encode};
 use super::error::CliError;
-use super::{out, target};
+use super::{connect, out};
 use crate::api::{Cluster, DiscoveryRequest, InviteRequest, JoinRequest};
 
 /// EMQX's JSON of `cluster status --json`.
@@ -19,7 +19,7 @@ struct EmqxStatus<'a> {
 }
 
 pub(super) async fn run(command: ClusterCommand, connect: &ConnectArgs) -> Result<(), CliError> {
-    let client = target::client(connect)?;
+    let client = connect::client(connect)?;
     let (done, cluster) = act(command, &client).await?;
     match (connect.json, done) {
         (true, None) => out::json(&EmqxStatus {

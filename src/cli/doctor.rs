@@ -19,7 +19,7 @@ use self::matrix::Matrix;
 use super::args::DoctorArgs;
 use super::client::{Client, ClientError};
 use super::error::{CliError, EX_UNAVAILABLE};
-use super::{files, out, target};
+use super::{connect, files, out};
 use crate::api::{Check, Cluster, Health, Members};
 use crate::config::{Config, Loaded};
 use crate::discovery::{self, DiscoveryError};
@@ -32,7 +32,7 @@ pub(super) async fn run(args: &DoctorArgs) -> Result<ExitCode, CliError> {
     let connect = &args.connect;
     let loaded = files::load_if_any(&connect.config)?;
     let config = loaded.as_ref().map(|loaded| &loaded.config);
-    let client = target::client_of(connect, config)?;
+    let client = connect::client_of(connect, config)?;
     let mut findings = configuration(loaded.as_ref());
     let (seen, unreachable) = agent(&client, &mut findings).await;
     findings.push(local::clock());

@@ -3,7 +3,6 @@
 use std::io::{self, Write as _};
 use std::process::ExitCode;
 
-use super::client::ClientError;
 use crate::config::ConfigErrors;
 
 /// BSD's `sysexits.h`: a service is unavailable.
@@ -67,16 +66,6 @@ impl From<io::Error> for CliError {
         match error.kind() {
             io::ErrorKind::BrokenPipe => Self::OutputClosed,
             _ => Self::Output(error),
-        }
-    }
-}
-
-impl From<ClientError> for CliError {
-    fn from(error: ClientError) -> Self {
-        let text = error.to_string();
-        match error {
-            ClientError::Unreachable { .. } | ClientError::Silent { .. } => Self::Unreachable(text),
-            ClientError::Refused { .. } | ClientError::Unreadable { .. } => Self::Failed(text),
         }
     }
 }

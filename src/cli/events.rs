@@ -2,11 +2,11 @@
 
 use super::args::EventsArgs;
 use super::error::CliError;
-use super::{out, target};
+use super::{connect, out};
 use crate::api::EventBody;
 
 pub(super) async fn run(args: &EventsArgs) -> Result<(), CliError> {
-    let client = target::client(&args.connect)?;
+    let client = connect::client(&args.connect)?;
     let mut events = client.events(args.after).await?;
     loop {
         let event = tokio::select! {

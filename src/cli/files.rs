@@ -3,16 +3,21 @@
 use std::path::{Path, PathBuf};
 
 use super::error::CliError;
-use crate::config::{self, Loaded};
+use crate::config::{self, ConfigErrors, Loaded};
 
 /// The configuration out of these files and the environment; without files, out of
 /// the default one if it is there.
 pub(super) fn load(files: &[PathBuf]) -> Result<Loaded, CliError> {
+    read(files).map_err(CliError::Config)
+}
+
+/// [`load`], for those who can go on without it.
+pub(super) fn read(files: &[PathBuf]) -> Result<Loaded, ConfigErrors> {
     let files = or_default(files);
     // A variable that is no UTF-8 is none of ours.
     let text = |text: std::ffi::OsString| text.into_string().ok();
     let env = std::env::vars_os().filter_map(|(name, value)| Some((text(name)?, text(value)?)));
-    config::load(&files, env).map_err(CliError::Config)
+    config::load(&files, env)
 }
 
 /// As [`load`], where there is a file at all.

@@ -4,8 +4,9 @@ use std::io::{self, IsTerminal as _};
 use std::time::Duration;
 
 use super::args::MembersArgs;
+use super::client::encode;
 use super::error::CliError;
-use super::{out, target};
+use super::{connect, out};
 use crate::api::{Member, Members};
 
 /// Between two looks with `--watch`.
@@ -15,8 +16,9 @@ const WATCH_INTERVAL: Duration = Duration::from_secs(1);
 const CLEAR: &str = "\x1b[H\x1b[2J\x1b[3J";
 
 pub(super) async fn run(args: &MembersArgs) -> Result<(), CliError> {
-    let client = target::client(&args.connect)?;
-    let mut members: Members = client.get("/api/v1/members").await?;
+    let client = connect::client(&args.connect)?;
+    let path = path(args);
+    let mut members: Members = client.get(&path).await?;
     if !args.watch {
         return match args.connect.json {
             true => out::json(&members),
@@ -43,7 +45,18 @@ pub(super) async fn run(args: &MembersArgs) -> Result<(), CliError> {
             interrupted = tokio::signal::ctrl_c() => return interrupted.map_err(CliError::Output),
             () = tokio::time::sleep(WATCH_INTERVAL) => {}
         }
-        members = client.get("/api/v1/members").await?;
+        members = client.get(&path).await?;
+    }
+}
+
+fn path(args: &MembersArgs) -> String {
+    let status = args.status.iter().map(|status| format!("status={status}"));
+    // The whole of `name=value` is one value.
+    let tags = args.tag.iter().map(|tag| format!("tag={}", encode(tag)));
+    let query: Vec<_> = status.chain(tags).collect();
+    match query.is_empty() {
+        true => "/api/v1/members".to_owned(),
+        false => format!("/api/v1/members?{}", query.join("&")),
     }
 }
 
@@ -53,20 +66,33 @@ fn comparable(members: &[Member]) -> Vec<Member> {
 }
 
 fn table(members: &[Member]) -> String {
-    let head = ["NODE", "STATUS", "ROLE", "ADDRESS", "LINK", "RTT", "SINCE", "VERSION"];
-    let mut rows = vec![head.map(str::to_owned).to_vec()];
+    let mut head =
+        ["NODE", "STATUS", "ROLE", "ADDRESS", "LINK", "RTT", "SINCE", "VERSION"].to_vec();
+    // Who uses neither is not shown columns of dashes.
+    let brokers = members.iter().any(|member| member.broker.is_some());
+    let tags = members.iter().any(|member| !member.tags.is_empty());
+    head.extend(brokers.then_some("BROKER"));
+    head.extend(tags.then_some("TAGS"));
+    let mut rows = vec![head.into_iter().map(str::to_owned).collect()];
     let or_dash = |text: Option<String>| text.unwrap_or_else(|| "-".to_owned());
     rows.extend(members.iter().map(|member| {
-        vec![
+        let status = member.status.name();
+        let broker = member.broker.as_ref().map(|broker| broker.status.name().to_owned());
+        let pairs = member.tags.iter().map(|(name, value)| format!("{name}={value}"));
+        let pairs: Vec<_> = pairs.collect();
+        let mut row = vec![
             format!("{}{}", member.node, if member.is_self { " *" } else { "" }),
-            member.status.name().to_owned(),
+            if member.draining { format!("{status}, drains") } else { status.to_owned() },
             member.role.to_string(),
             or_dash(member.address.clone()),
             if member.is_self { "self".to_owned() } else { member.link.name().to_owned() },
             or_dash(member.rtt_ms.map(|rtt| format!("{rtt:.2}ms"))),
             member.since.clone(),
             or_dash(Some(member.version.clone()).filter(|version| !version.is_empty())),
-        ]
+        ];
+        row.extend(brokers.then(|| or_dash(broker)));
+        row.extend(tags.then(|| or_dash(Some(pairs.join(",")).filter(|pairs| !pairs.is_empty()))));
+        row
     }));
     out::table(&rows)
 }

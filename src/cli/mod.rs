@@ -7,7 +7,9 @@ mod args;
 mod check;
 mod client;
 mod cluster;
+mod connect;
 mod doctor;
+mod drain;
 mod error;
 mod events;
 mod files;
@@ -15,9 +17,11 @@ mod generate;
 mod members;
 mod out;
 mod ready;
+mod reload;
 mod run;
 mod sse;
 mod target;
+mod tls;
 
 use std::process::ExitCode;
 
@@ -52,6 +56,9 @@ fn dispatch(args: Args) -> Result<ExitCode, CliError> {
             client_runtime()?.block_on(cluster::run(command, &connect))?;
         }
         Command::Doctor(args) => return client_runtime()?.block_on(doctor::run(&args)),
+        Command::Drain(args) => client_runtime()?.block_on(drain::drain(&args))?,
+        Command::Undrain(connect) => client_runtime()?.block_on(drain::undrain(&connect))?,
+        Command::Reload(connect) => client_runtime()?.block_on(reload::run(&connect))?,
         Command::Ready(args) => return client_runtime()?.block_on(ready::run(&args)),
         Command::Members(args) => client_runtime()?.block_on(members::run(&args))?,
         Command::Events(args) => client_runtime()?.block_on(events::run(&args))?,

@@ -9,7 +9,7 @@ use tokio::time::{Instant, sleep, timeout_at};
 use super::args::ReadyArgs;
 use super::client::Client;
 use super::error::CliError;
-use super::{out, target};
+use super::{connect, out};
 use crate::api::Health;
 
 /// Between two questions while waiting.
@@ -19,7 +19,7 @@ const POLL: Duration = Duration::from_millis(200);
 const PATIENCE: Duration = Duration::from_secs(3);
 
 pub(super) async fn run(args: &ReadyArgs) -> Result<ExitCode, CliError> {
-    let client = target::client(&args.connect)?;
+    let client = connect::client(&args.connect)?;
     let deadline = args.wait.map(|wait| Instant::now() + wait);
     let health = loop {
         let asked = ask(&client).await;

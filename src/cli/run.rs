@@ -8,8 +8,8 @@ use super::args::RunArgs;
 use super::error::CliError;
 use super::files;
 use crate::agent::signals::Signals;
-use crate::agent::{self, AgentError, Listeners};
-use crate::config::Config;
+use crate::agent::{self, AgentError, Listeners, Surroundings};
+use crate::config::Loaded;
 use crate::logging;
 use crate::metrics::Metrics;
 
@@ -21,7 +21,7 @@ pub(super) fn run(args: &RunArgs) -> Result<(), CliError> {
     let loaded = files::load(&args.files.config)?;
     let metrics = Arc::new(Metrics::default());
     // Dropped last, so that the last lines are written.
-    let _log = logging::init(loaded.config.agent.log, metrics.log_lines_dropped.clone())
+    let log = logging::init(loaded.config.agent.log, metrics.log_lines_dropped.clone())
         .map_err(|error| CliError::Failed(format!("cannot log: {error}")))?;
     for warning in &loaded.warnings {
         warn!("configuration: {warning}");
@@ -33,7 +33,13 @@ pub(super) fn run(args: &RunArgs) -> Result<(), CliError> {
         .enable_all()
         .build()
         .map_err(|error| CliError::Failed(format!("cannot start: {error}")))?;
-    let result = runtime.block_on(agent(loaded.config, metrics));
+    let files = args.files.config.clone();
+    let surroundings = Surroundings {
+        metrics,
+        read: Arc::new(move || files::read(&files)),
+        set_log_level: Box::new(log.level_setter()),
+    };
+    let result = runtime.block_on(agent(loaded, surroundings));
     runtime.shutdown_background();
     result.map_err(|error| match error {
         AgentError::Tls(_) => CliError::ConfigFile(error.to_string()),
@@ -59,9 +65,10 @@ fn end_with(parent: i32) -> Result<(), CliError> {
 }
 
 /// Everything that can fail for an operator's reason comes before anything runs.
-async fn agent(config: Config, metrics: Arc<Metrics>) -> Result<(), AgentError> {
+async fn agent(loaded: Loaded, surroundings: Surroundings) -> Result<(), AgentError> {
     let mut signals = Signals::listen()?;
-    let tls = agent::tls(&config)?;
-    let listeners = Listeners::bind(&config)?;
-    agent::build(config, tls, listeners, metrics)?.run(signals.stop()).await
+    let tls = agent::tls(&loaded.config)?;
+    let listeners = Listeners::bind(&loaded.config)?;
+    let agent = agent::build(loaded, tls, listeners, surroundings)?;
+    agent.run(async || signals.next().await).await
 }

@@ -1,27 +1,19 @@
 //! Where the agent is.
 
-use std::env::VarError;
 use std::fmt;
-use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 use std::path::PathBuf;
 
 use axum::http::Uri;
 
-use super::args::ConnectArgs;
-use super::client::Client;
-use super::error::CliError;
-use super::files;
-use crate::config::{ApiListen, Config};
-use crate::secret::Secret;
-
-/// Where an agent listens that nothing else was said about.
-const DEFAULT: SocketAddr = SocketAddr::new(IpAddr::V4(Ipv4Addr::LOCALHOST), 7370);
+use crate::config::ApiListen;
 
 /// An agent's API.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) enum Target {
     /// `host:port`; the host may be a name.
     Tcp(String),
+    /// `host:port` that speaks TLS.
+    Tls(String),
     /// The path of a socket.
     Unix(PathBuf),
 }
@@ -30,22 +22,25 @@ impl fmt::Display for Target {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::Tcp(authority) => write!(f, "http://{authority}"),
+            Self::Tls(authority) => write!(f, "https://{authority}"),
             Self::Unix(path) => write!(f, "unix:{}", path.display()),
         }
     }
 }
 
-impl From<ApiListen> for Target {
-    fn from(listen: ApiListen) -> Self {
+impl Target {
+    /// Where an agent with this configuration is reached from its own machine.
+    pub(super) fn of(listen: ApiListen, tls: bool) -> Self {
         match listen {
             ApiListen::Unix(path) => Self::Unix(path),
+            ApiListen::Tcp(address) if tls => Self::Tls(address.to_string()),
             ApiListen::Tcp(address) => Self::Tcp(address.to_string()),
         }
     }
 }
 
-/// Reads `http://host:port` or `unix:/path`.
-fn parse(url: &str) -> Result<Target, String> {
+/// Reads `http://host:port`, `https://host:port` or `unix:/path`.
+pub(super) fn parse(url: &str) -> Result<Target, String> {
     if let Some(path) = url.strip_prefix("unix:") {
         let path = path.strip_prefix("//").filter(|rest| rest.starts_with('/')).unwrap_or(path);
         return match path {
@@ -54,52 +49,17 @@ fn parse(url: &str) -> Result<Target, String> {
         };
     }
     let uri: Uri = url.parse().map_err(|error| format!("'{url}' is not a URL: {error}"))?;
-    match (uri.scheme_str(), uri.authority(), uri.path()) {
-        (Some("https"), ..) => Err(format!("'{url}': the agent's API is plain http:// or unix:")),
-        (Some("http"), Some(authority), "" | "/") if uri.query().is_none() => {
-            let port = authority.port_u16().unwrap_or(80);
-            Ok(Target::Tcp(format!("{}:{port}", authority.host())))
-        }
-        _ => Err(format!("'{url}' must be http://host:port or unix:/path")),
-    }
-}
-
-/// The client that the arguments ask for.
-pub(super) fn client(args: &ConnectArgs) -> Result<Client, CliError> {
-    match args.config.as_slice() {
-        [] => client_of(args, None),
-        files => client_of(args, Some(&files::load(files)?.config)),
-    }
-}
-
-/// The client that the arguments and the agent's configuration ask for.
-pub(super) fn client_of(args: &ConnectArgs, config: Option<&Config>) -> Result<Client, CliError> {
-    let target = match (&args.url, config) {
-        (Some(url), _) => parse(url).map_err(CliError::Usage)?,
-        (None, Some(config)) => config.api_address().into(),
-        (None, None) => match variable("MUSTER_URL")? {
-            Some(url) => {
-                parse(&url).map_err(|error| CliError::Usage(format!("MUSTER_URL: {error}")))?
-            }
-            None => Target::Tcp(DEFAULT.to_string()),
-        },
+    let (Some(authority), "" | "/", None) = (uri.authority(), uri.path(), uri.query()) else {
+        return Err(format!("'{url}' must be http://host:port, https://host:port or unix:/path"));
     };
-    let configured = || config.and_then(|config| config.agent.api.token.clone());
-    let token = match args.token.clone().or_else(configured) {
-        None => variable("MUSTER_TOKEN")?.map(Secret::new),
-        token => token,
+    let with_port = |default| {
+        let port = authority.port_u16().unwrap_or(default);
+        format!("{}:{port}", authority.host())
     };
-    Ok(Client::new(target, token))
-}
-
-/// An environment variable; an empty one is as good as none, since Compose and its like
-/// write those for what is not set.
-fn variable(name: &str) -> Result<Option<String>, CliError> {
-    match std::env::var(name) {
-        Ok(text) if text.is_empty() => Ok(None),
-        Ok(text) => Ok(Some(text)),
-        Err(VarError::NotPresent) => Ok(None),
-        Err(VarError::NotUnicode(_)) => Err(CliError::Usage(format!("{name} is not UTF-8"))),
+    match uri.scheme_str() {
+        Some("http") => Ok(Target::Tcp(with_port(80))),
+        Some("https") => Ok(Target::Tls(with_port(443))),
+        _ => Err(format!("'{url}' is neither http://, https:// nor unix:")),
     }
 }
 
@@ -116,9 +76,8 @@ mod tests {
         assert_eq!(parse("unix:/run/m.sock"), Ok(Target::Unix("/run/m.sock".into())));
         assert_eq!(parse("unix:///run/m.sock"), Ok(Target::Unix("/run/m.sock".into())));
         assert_eq!(parse("unix:m.sock"), Ok(Target::Unix("m.sock".into())));
-        for bad in
-            ["", "unix:", "127.0.0.1:7370", "https://a:1", "http://a/b", "http://a/?b", "ftp://a"]
-        {
+        assert_eq!(parse("https://agent.example"), Ok(Target::Tls("agent.example:443".into())));
+        for bad in ["", "unix:", "127.0.0.1:7370", "http://a/b", "https://a/?b", "ftp://a"] {
             assert!(parse(bad).is_err(), "{bad}");
         }
     }

@@ -19,7 +19,7 @@ use std::pin::Pin;
 use std::sync::Arc;
 use std::time::Duration;
 
-use tokio::sync::mpsc;
+use tokio::sync::{mpsc, watch};
 
 use crate::config::{Config, K8sConfig, StrategyConfig};
 use crate::metrics::Metrics;
@@ -32,6 +32,7 @@ pub use k8s::K8s;
 pub use mcast::Mcast;
 pub use runner::{DiscoveryEvent, DiscoveryHandle, MAX_NODES, STOP_DEADLINE};
 pub use static_seeds::Fixed;
+pub(crate) use tls::client_config;
 
 /// A boxed future, so that strategies can be chosen at run time.
 pub type BoxFuture<'a, T> = Pin<Box<dyn Future<Output = T> + Send + 'a>>;
@@ -127,18 +128,19 @@ pub trait Strategy: Send {
 ///
 /// With `enabled` the first round begins at once, without it the strategy is not
 /// even made before [`DiscoveryHandle::set_enabled`]: a node that left stays
-/// impossible to find over a restart.
+/// impossible to find over a restart. Of a configuration that changes the seeds and the
+/// core nodes are taken up at [`DiscoveryHandle::reconfigure`].
 #[must_use]
 pub fn spawn(
-    config: &Config,
+    config: watch::Receiver<Arc<Config>>,
     metrics: Arc<Metrics>,
     enabled: bool,
 ) -> (DiscoveryHandle, mpsc::Receiver<DiscoveryEvent>) {
-    let settings = runner::Settings::new(config);
-    let config = config.clone();
     let for_strategy = Arc::clone(&metrics);
-    let factory = move || strategy(&config, &for_strategy);
-    runner::spawn(settings, Box::new(factory), metrics, enabled)
+    let for_settings = config.clone();
+    let factory = move || strategy(&config.borrow().clone(), &for_strategy);
+    let settings = move || runner::Settings::new(&for_settings.borrow());
+    runner::spawn(Box::new(settings), Box::new(factory), metrics, enabled)
 }
 
 /// Asks the configured strategy once from outside the agent, registering nothing; that

@@ -88,6 +88,8 @@ struct Control {
     enabled: bool,
     /// How often [`DiscoveryHandle::ask_now`] was called.
     asked: u64,
+    /// How often [`DiscoveryHandle::reconfigure`] was called.
+    reconfigured: u64,
     stop: bool,
 }
 
@@ -114,6 +116,12 @@ impl DiscoveryHandle {
         self.control.send_modify(|control| control.asked = control.asked.wrapping_add(1));
     }
 
+    /// Has the configuration read again, and a round begin.
+    pub fn reconfigure(&self) {
+        self.control
+            .send_modify(|control| control.reconfigured = control.reconfigured.wrapping_add(1));
+    }
+
     /// Withdraws this node from the backend and ends the discovery, within
     /// [`STOP_DEADLINE`] whether that worked or not.
     pub async fn withdraw_and_stop(mut self) {
@@ -126,6 +134,9 @@ impl DiscoveryHandle {
 
 /// Makes a strategy, and makes it anew after a crash.
 pub(super) type Factory = Box<dyn FnMut() -> Box<dyn Strategy> + Send>;
+
+/// Reads the settings anew.
+pub(super) type ReadSettings = Box<dyn FnMut() -> Settings + Send>;
 
 /// What the runner reads of the configuration.
 #[derive(Clone, Debug)]
@@ -140,6 +151,8 @@ pub(super) struct Settings {
     pub(super) automatic: bool,
     /// To say why this node is not in an answer; `None`: that is not looked at.
     pub(super) config: Option<Arc<Config>>,
+    /// The strategy is nothing but these nodes, and is made anew when they change.
+    pub(super) seeds: Option<Vec<NodeName>>,
 }
 
 impl Settings {
@@ -156,28 +169,36 @@ impl Settings {
             core_nodes,
             automatic: strategy.is_automatic(),
             config: Some(Arc::new(config.clone())),
+            seeds: match strategy {
+                StrategyConfig::Static { seeds } => Some(seeds.clone()),
+                _ => None,
+            },
         }
     }
 }
 
 pub(super) fn spawn(
-    settings: Settings,
+    mut read: ReadSettings,
     factory: Factory,
     metrics: Arc<Metrics>,
     enabled: bool,
 ) -> (DiscoveryHandle, mpsc::Receiver<DiscoveryEvent>) {
-    let (sender, control) = watch::channel(Control { enabled, asked: 0, stop: false });
+    let (sender, control) =
+        watch::channel(Control { enabled, asked: 0, reconfigured: 0, stop: false });
+    let settings = read();
     let (events, receiver) = mpsc::channel(EVENT_QUEUE);
     let now = Instant::now();
     let runner = Runner {
         log: Log::new(settings.strategy, settings.automatic),
         settings,
+        read,
         factory,
         strategy: None,
         findable: false,
         metrics,
         events,
         seen_asked: 0,
+        seen_reconfigured: 0,
         due: now,
         floor: now,
         prompted: false,
@@ -190,6 +211,7 @@ pub(super) fn spawn(
 
 struct Runner {
     settings: Settings,
+    read: ReadSettings,
     factory: Factory,
     /// `None` before the first round and after a crash.
     strategy: Option<Box<dyn Strategy>>,
@@ -198,6 +220,7 @@ struct Runner {
     metrics: Arc<Metrics>,
     events: mpsc::Sender<DiscoveryEvent>,
     seen_asked: u64,
+    seen_reconfigured: u64,
     /// When the next round begins.
     due: Instant,
     /// No round begins before.
@@ -227,6 +250,10 @@ impl Runner {
             if told.stop {
                 self.withdraw().await;
                 return;
+            }
+            if told.reconfigured != self.seen_reconfigured {
+                self.seen_reconfigured = told.reconfigured;
+                self.reconfigure();
             }
             if !told.enabled {
                 self.withdraw().await;
@@ -272,6 +299,18 @@ impl Runner {
                 gone = interrupted(&mut control) => if gone { return },
             }
         }
+    }
+
+    fn reconfigure(&mut self) {
+        let new = (self.read)();
+        let other_seeds = new.seeds != self.settings.seeds;
+        if other_seeds {
+            self.discard();
+        }
+        if other_seeds || new.core_nodes != self.settings.core_nodes {
+            self.due = Instant::now();
+        }
+        self.settings = new;
     }
 
     async fn wait(&mut self, control: &mut watch::Receiver<Control>) -> Wake {

@@ -108,6 +108,7 @@ impl Api {
             config: watch::channel(Arc::new(config)).1,
             snapshot,
             commands,
+            reloads: muster::command::Reloads::channel().0,
             events: Arc::clone(&events),
             metrics: Arc::new(Metrics::default()),
             notices: Arc::default(),

@@ -7,6 +7,7 @@ use serde::de::DeserializeOwned;
 use serde_json::Value;
 
 use crate::support::kube::SLICES;
+use crate::support::programs::skip_without;
 
 /// The only object of its kind in a manifest.
 fn object<T: DeserializeOwned>(file: &str, kind: &str) -> T {
@@ -77,4 +78,26 @@ fn the_pods_are_named_as_discovery_names_them() {
         // What the strategy makes of the endpoint of that pod.
         assert_eq!(node, format!("emqx@{name}-0.{name}.default.svc.cluster.local"));
     }
+}
+
+#[test]
+fn the_unit_is_what_systemd_takes() {
+    let path = format!("{}/systemd/muster.service", env!("CARGO_MANIFEST_DIR"));
+    let unit = std::fs::read_to_string(path).unwrap();
+    for line in ["Type=notify", "WatchdogSec=20s", "RestartPreventExitStatus=78"] {
+        assert!(unit.lines().any(|found| found == line), "no {line}");
+    }
+    if skip_without(&["systemd-analyze"]) {
+        return;
+    }
+    let directory = tempfile::tempdir().unwrap();
+    let file = directory.path().join("muster.service");
+    std::fs::write(&file, unit.replace("/usr/bin/muster", env!("CARGO_BIN_EXE_muster"))).unwrap();
+    let output = std::process::Command::new("systemd-analyze")
+        .args(["verify", "--man=no"])
+        .arg(&file)
+        .output()
+        .unwrap();
+    let said = String::from_utf8_lossy(&output.stderr);
+    assert!(output.status.success() && said.is_empty(), "{said}");
 }

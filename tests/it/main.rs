@@ -9,6 +9,8 @@
 
 mod adversary;
 mod api;
+mod architecture;
+mod command_line;
 mod config;
 mod conformance;
 mod cookies;
@@ -23,10 +25,14 @@ mod etcd;
 mod fuzz_corpus;
 mod k8s;
 mod lifecycle;
+mod logs;
 mod mcast;
 mod mesh;
 mod partitions;
+mod probes;
 mod ready;
+mod reload;
+mod supervision;
 mod support;
 mod tls;
 mod tls_cluster;

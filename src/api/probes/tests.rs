@@ -26,6 +26,7 @@ fn bed() -> Bed {
         config: watch::channel(Arc::new(config(Some("t0ken")))).1,
         snapshot,
         commands: Commands::channel().0,
+        reloads: crate::command::Reloads::channel().0,
         events: Arc::default(),
         metrics: Arc::default(),
         notices: Arc::default(),

@@ -147,6 +147,7 @@ async fn a_unix_socket_is_for_owner_and_group_and_replaced_when_dead() {
         config: watch::channel(Arc::new(super::config(None))).1,
         snapshot: snapshots,
         commands: Commands::channel().0,
+        reloads: crate::command::Reloads::channel().0,
         events: Arc::default(),
         metrics: Arc::default(),
         notices: Arc::default(),

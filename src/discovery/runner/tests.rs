@@ -98,13 +98,15 @@ impl Bench {
             core_nodes: names(core_nodes),
             automatic: true,
             config: None,
+            seeds: None,
         };
         let for_factory = Arc::clone(&script);
         let factory = Box::new(move || {
             for_factory.lock().unwrap().made += 1;
             Box::new(Scripted(Arc::clone(&for_factory))) as Box<dyn Strategy>
         });
-        let (handle, events) = spawn(settings, factory, Arc::clone(&metrics), enabled);
+        let (handle, events) =
+            spawn(Box::new(move || settings.clone()), factory, Arc::clone(&metrics), enabled);
         Self { script, handle, events, metrics }
     }
 

@@ -30,6 +30,15 @@ pub struct Settings {
     pub timing: Timing,
 }
 
+impl super::Membership {
+    /// What of the settings may change while the node runs. It counts from the next
+    /// healing and the next look at who is down.
+    pub fn reconfigure(&mut self, autoheal: bool, autoclean: Option<Duration>) {
+        self.settings.autoheal = autoheal;
+        self.settings.autoclean = autoclean;
+    }
+}
+
 /// Time constants. The defaults keep §8's promises: a silent member is down within
 /// `probe_period + 2 × ack_timeout + suspicion`, below three seconds for any
 /// cluster in a full mesh.

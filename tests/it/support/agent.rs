@@ -3,6 +3,7 @@
 use std::fs::File;
 use std::io;
 use std::net::{Ipv4Addr, SocketAddr};
+use std::os::fd::OwnedFd;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, ExitStatus, Stdio};
 use std::sync::Arc;
@@ -49,6 +50,7 @@ pub struct Spec {
     config: String,
     environment: Vec<(String, String)>,
     wrapper: Vec<String>,
+    log: Option<Arc<OwnedFd>>,
 }
 
 impl Spec {
@@ -79,6 +81,7 @@ impl Spec {
             config,
             environment: Vec::new(),
             wrapper: Vec::new(),
+            log: None,
         }
     }
 
@@ -102,6 +105,13 @@ impl Spec {
     #[must_use]
     pub fn env(mut self, key: &str, value: &str) -> Self {
         self.environment.push((key.to_owned(), value.to_owned()));
+        self
+    }
+
+    /// Has it log there instead of into a file that the test reads.
+    #[must_use]
+    pub fn log_to(mut self, log: impl Into<OwnedFd>) -> Self {
+        self.log = Some(Arc::new(log.into()));
         self
     }
 
@@ -212,7 +222,7 @@ impl Agent {
     fn start(&mut self) {
         assert!(self.child.is_none(), "{} runs already", self.spec.name);
         self.starts += 1;
-        let config = self.spec.home.join("emqx.conf");
+        let config = self.config_path();
         std::fs::write(&config, &self.spec.config).unwrap();
         let log = File::create(self.log_path()).unwrap();
         let program = env!("CARGO_BIN_EXE_muster");
@@ -230,13 +240,27 @@ impl Agent {
             .envs(self.spec.environment.iter().map(|(k, v)| (k, v)))
             .stdin(Stdio::null())
             .stdout(log.try_clone().unwrap())
-            .stderr(log);
+            .stderr(match &self.spec.log {
+                Some(other) => Stdio::from(other.try_clone().unwrap()),
+                None => Stdio::from(log),
+            });
         self.child = Some(command.spawn().unwrap());
     }
 
     /// Starts the process again after it has ended; does not wait for its API.
     pub fn start_again(&mut self) {
         self.start();
+    }
+
+    /// Adds a line to the configuration's file, which the running agent has read.
+    pub fn configure(&mut self, line: &str) {
+        self.spec = self.spec.clone().line(line);
+        std::fs::write(self.config_path(), &self.spec.config).unwrap();
+    }
+
+    /// The configuration's file.
+    pub fn config_path(&self) -> PathBuf {
+        self.spec.home.join("emqx.conf")
     }
 
     /// As [`Agent::start_again`], with more configuration.
@@ -264,7 +288,7 @@ impl Agent {
         }
     }
 
-    fn signal(&self, signal: Signal) {
+    pub fn signal(&self, signal: Signal) {
         rustix::process::kill_process(self.pid(), signal).unwrap();
     }
 

@@ -7,7 +7,7 @@ use muster::config::{self, Config, StrategyConfig};
 use muster::discovery::{self, DiscoveryError, DiscoveryEvent, DiscoveryHandle};
 use muster::metrics::{Metrics, Outcome, Word};
 use muster::node::NodeName;
-use tokio::sync::mpsc;
+use tokio::sync::{mpsc, watch};
 use tokio::time::{Instant, timeout_at};
 
 use super::agent::COOKIE;
@@ -42,7 +42,11 @@ pub struct Discovery {
 impl Discovery {
     pub fn start(config: &Config) -> Self {
         let metrics = Arc::new(Metrics::default());
-        let (handle, events) = discovery::spawn(config, Arc::clone(&metrics), true);
+        let (handle, events) = discovery::spawn(
+            watch::channel(Arc::new(config.clone())).1,
+            Arc::clone(&metrics),
+            true,
+        );
         Self { handle, metrics, events, last: None }
     }
 

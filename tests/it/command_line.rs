@@ -1,0 +1,91 @@
+//! How the commands find their agent, and that their help helps.
+
+use std::process::{Command, Output, Stdio};
+
+use crate::support::agent::{Ground, Spec};
+
+fn muster(arguments: &[&str], environment: &[(&str, &str)]) -> Output {
+    Command::new(env!("CARGO_BIN_EXE_muster"))
+        .args(arguments)
+        .env_clear()
+        .envs(environment.iter().copied())
+        .current_dir(std::env::temp_dir())
+        .stdin(Stdio::null())
+        .output()
+        .unwrap()
+}
+
+fn stderr(output: &Output) -> String {
+    String::from_utf8_lossy(&output.stderr).into_owned()
+}
+
+#[test]
+fn a_configuration_comes_before_the_environment_and_empty_variables_are_none() {
+    let ground = Ground::new(1);
+    let token = "agent.api.token = \"t0ken-of-the-tests\"";
+    let agent = Spec::new(&ground, 1).seeds::<&str>(&[]).line(token).start();
+    let file = agent.config_path().display().to_string();
+    let elsewhere = ("MUSTER_URL", "http://127.0.0.1:1");
+    let wrong = ("MUSTER_TOKEN", "another");
+    let output = muster(&["reload", "-c", &file], &[elsewhere, wrong]);
+    assert_eq!(output.status.code(), Some(0), "{}", stderr(&output));
+    // What is typed comes before all.
+    let url = format!("http://{}", agent.api());
+    let output = muster(&["members", "--url", "http://127.0.0.1:1", "-c", &file], &[]);
+    assert_eq!(output.status.code(), Some(69), "{}", stderr(&output));
+    let output = muster(&["members"], &[("MUSTER_URL", &url)]);
+    assert_eq!(output.status.code(), Some(0), "{}", stderr(&output));
+    let output = muster(&["reload", "--url", &url], &[("MUSTER_TOKEN", "t0ken-of-the-tests")]);
+    assert_eq!(output.status.code(), Some(0), "{}", stderr(&output));
+    let output = muster(&["members", "-c", &file], &[("MUSTER_URL", ""), ("MUSTER_TOKEN", "")]);
+    assert_eq!(output.status.code(), Some(0), "{}", stderr(&output));
+    // Empty, it is the default address that is asked: whoever may be there, it is no usage error.
+    let output = muster(&["ready"], &[("MUSTER_URL", "")]);
+    assert_ne!(output.status.code(), Some(2), "{}", stderr(&output));
+    let output = muster(&["ready"], &[("MUSTER_URL", "nonsense")]);
+    assert_eq!(output.status.code(), Some(2), "{}", stderr(&output));
+    assert!(stderr(&output).contains("MUSTER_URL"), "{}", stderr(&output));
+}
+
+/// Rows of the terminals that people have.
+const SCREEN: usize = 50;
+
+#[test]
+fn every_help_fits_a_screen_and_shows_an_example() {
+    let commands: [&[&str]; 22] = [
+        &[],
+        &["run"],
+        &["check"],
+        &["cluster"],
+        &["cluster", "status"],
+        &["cluster", "join"],
+        &["cluster", "leave"],
+        &["cluster", "force-leave"],
+        &["cluster", "invite"],
+        &["cluster", "discovery"],
+        &["cluster", "discovery", "enable"],
+        &["members"],
+        &["events"],
+        &["ready"],
+        &["reload"],
+        &["doctor"],
+        &["dev"],
+        &["drain"],
+        &["undrain"],
+        &["cluster", "discovery", "disable"],
+        &["completions"],
+        &["man"],
+    ];
+    for command in commands {
+        for flag in ["-h", "--help"] {
+            let output = muster(&[command, &[flag]].concat(), &[]);
+            let text = String::from_utf8(output.stdout).unwrap();
+            assert_eq!(output.status.code(), Some(0), "{command:?}");
+            assert!(text.lines().count() <= SCREEN, "{command:?} {flag}:\n{text}");
+            let example = format!("muster {}", command.join(" "));
+            let examples = text.split_once("Examples:").map(|(_, examples)| examples);
+            let shown = examples.is_some_and(|examples| examples.contains(example.trim_end()));
+            assert!(shown, "no example of {example:?} in {flag}:\n{text}");
+        }
+    }
+}
