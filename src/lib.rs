@@ -39,7 +39,7 @@
 //! | [`api`] | HTTP over snapshots, commands and events | [`attributes`], [`command`], [`config`], [`events`], [`mesh`], [`metrics`], [`node`], [`notices`], [`ready`], [`secret`], [`throttle`], [`view`] |
 //! | [`ready`] | whether a snapshot is where its configuration wants it, and what is amiss | [`attributes`], [`config`], [`node`], [`view`] |
 //! | [`command`] | what may be asked of a running agent | [`protocol`]`::membership` |
-//! | [`discovery`] | one trait, one file a strategy, one runner | [`config`], [`cookies`], [`metrics`], [`node`], [`secret`] |
+//! | [`discovery`] | one trait, one file a strategy, one runner | [`backoff`], [`config`], [`cookies`], [`metrics`], [`node`], [`secret`] |
 //! | [`mesh`] | sockets: listen, dial, TCP, TLS, one driver per link | [`cookies`], [`escape`], [`metrics`], [`node`], [`protocol`]`::dist`, [`resolve`], [`secret`], [`throttle`], [`watched`] |
 //! | [`config`] | text to a typed, validated [`config::Config`] | [`attributes`], [`cookies`], [`node`], [`secret`] |
 //! | [`protocol`] | the pure core: no tokio, no sockets, no clock, no global randomness | [`attributes`], [`escape`], [`node`], [`secret`] |
@@ -47,7 +47,7 @@
 //! | [`view`], [`resolve`] | what is seen of members; a name's addresses | [`attributes`], [`node`] |
 //! | [`cookies`] | the cookies in use | [`secret`] |
 //! | [`notices`] | the board of standing troubles | [`escape`] |
-//! | [`attributes`], [`escape`], [`metrics`], [`node`], [`secret`], [`throttle`], [`watched`] | the words everybody uses | nothing |
+//! | [`attributes`], [`backoff`], [`escape`], [`metrics`], [`node`], [`secret`], [`throttle`], [`watched`] | the words everybody uses | nothing |
 //!
 //! A test reads this table and every import. Besides,
 //! CI fails when `protocol` names tokio, a socket, a clock or a global source of
@@ -56,6 +56,7 @@
 pub mod agent;
 pub mod api;
 pub mod attributes;
+pub mod backoff;
 pub mod cli;
 pub mod command;
 pub mod config;

@@ -153,8 +153,8 @@ fn bind_unix(path: &Path) -> io::Result<(UnixListener, SocketFile)> {
         _ => Path::new("."),
     };
     let private = parent.join(format!(".m{}", std::process::id()));
-    fs::DirBuilder::new().mode(0o700).create(&private)?;
     let inner = private.join("s");
+    make_private(&private, &inner)?;
     let bound = (|| {
         let listener = UnixListener::bind(&inner)?;
         fs::set_permissions(&inner, fs::Permissions::from_mode(SOCKET_MODE))?;
@@ -168,6 +168,21 @@ fn bind_unix(path: &Path) -> io::Result<(UnixListener, SocketFile)> {
     }
     fs::remove_dir(&private)?;
     bound
+}
+
+/// Makes the directory; one that a process with this number left when it was killed at this
+/// point goes first. In a container every life has the same number.
+fn make_private(private: &Path, inner: &Path) -> io::Result<()> {
+    let make = || fs::DirBuilder::new().mode(0o700).create(private);
+    match make() {
+        Err(error) if error.kind() == io::ErrorKind::AlreadyExists => {
+            let _not_made_yet = fs::remove_file(inner);
+            // Fails where there is more in it, which is then not ours.
+            fs::remove_dir(private)?;
+            make()
+        }
+        made => made,
+    }
 }
 
 /// Removes our socket's file when the listener ends; never another process's.

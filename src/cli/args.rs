@@ -76,6 +76,11 @@ pub(super) enum Command {
         after_help = "Examples:\n  muster doctor -c /etc/emqx/emqx.conf\n  muster doctor -c /etc/emqx/emqx.conf --cluster"
     )]
     Doctor(DoctorArgs),
+    /// Put what a bug report needs into an archive, without secrets
+    #[command(
+        after_help = "Examples:\n  muster debug -c /etc/emqx/emqx.conf\n  muster debug -c /etc/emqx/emqx.conf --output report.tar"
+    )]
+    Debug(DebugArgs),
     /// Run a throwaway cluster of real agents on this machine
     #[command(
         after_help = "Examples:\n  muster dev -n 3\n  muster dev -n 5 --proto-dist inet_tls --keep"
@@ -251,6 +256,15 @@ pub(super) struct DrainArgs {
     /// Shown to whoever asks why
     #[arg(long, default_value = "", hide_default_value = true)]
     pub(super) reason: String,
+}
+
+#[derive(Debug, clap::Args)]
+pub(super) struct DebugArgs {
+    #[command(flatten)]
+    pub(super) connect: ConnectArgs,
+    /// The archive's file, which must be new [default: muster-debug-<time>.tar]
+    #[arg(short, long, value_name = "FILE")]
+    pub(super) output: Option<PathBuf>,
 }
 
 #[derive(Debug, clap::Args)]

@@ -127,6 +127,12 @@ impl Client {
         }
     }
 
+    /// `GET`, with the answer's text whatever its status.
+    pub(super) async fn text(&self, path: &str) -> Result<String, ClientError> {
+        let (_, body) = self.exchange(Method::GET, path, None).await?;
+        Ok(String::from_utf8_lossy(&body).into_owned())
+    }
+
     /// Any method, with a JSON body and a JSON answer.
     pub(super) async fn send<T: DeserializeOwned>(
         &self,

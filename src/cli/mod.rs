@@ -8,6 +8,7 @@ mod check;
 mod client;
 mod cluster;
 mod connect;
+mod debug;
 mod doctor;
 mod drain;
 mod error;
@@ -56,6 +57,7 @@ fn dispatch(args: Args) -> Result<ExitCode, CliError> {
             client_runtime()?.block_on(cluster::run(command, &connect))?;
         }
         Command::Doctor(args) => return client_runtime()?.block_on(doctor::run(&args)),
+        Command::Debug(args) => client_runtime()?.block_on(debug::run(&args))?,
         Command::Drain(args) => client_runtime()?.block_on(drain::drain(&args))?,
         Command::Undrain(connect) => client_runtime()?.block_on(drain::undrain(&connect))?,
         Command::Reload(connect) => client_runtime()?.block_on(reload::run(&connect))?,

@@ -17,6 +17,7 @@ use tokio::time::{Instant, sleep_until, timeout};
 use tracing::{Instrument, debug, debug_span, info, warn};
 
 use super::{Answer, DiscoveryError, Strategy, absent};
+use crate::backoff::Backoff;
 use crate::config::{Config, StrategyConfig};
 use crate::metrics::{Metrics, Outcome, Word};
 use crate::node::NodeName;
@@ -36,6 +37,9 @@ const ROUND_DEADLINE: Duration = Duration::from_secs(10);
 
 /// Rounds start no closer than this, however often a backend announces changes.
 const MIN_GAP: Duration = Duration::from_millis(50);
+
+/// Agents that were started together do not ask together for ever.
+const JITTER: (f64, f64) = (0.8, 1.2);
 
 /// The wait after a first failed round; doubles up to the interval.
 const FIRST_BACKOFF: Duration = Duration::from_millis(200);
@@ -400,11 +404,9 @@ impl Runner {
             Err(error) => {
                 let error = error.with_text(clean(&error.to_string()));
                 self.log.failed(now, &error);
-                let wait = FIRST_BACKOFF
-                    .saturating_mul(1 << self.failures.min(16))
-                    .min(self.settings.interval.max(FIRST_BACKOFF));
+                let backoff = Backoff::new(FIRST_BACKOFF, self.settings.interval);
+                self.due = now + backoff.jittered(self.failures, JITTER, &mut rand::rng());
                 self.failures = self.failures.saturating_add(1);
-                self.due = now + jittered(wait);
                 // A backend that fails and announces changes at once is not hammered.
                 self.floor = now + FIRST_BACKOFF;
                 DiscoveryEvent::Failed { error, nodes: self.settings.core_nodes.clone() }
@@ -462,9 +464,8 @@ async fn interrupted(control: &mut watch::Receiver<Control>) -> bool {
     control.wait_for(|told| told.stop || !told.enabled).await.is_err()
 }
 
-/// ±20 %, so that agents started together do not ask together for ever.
 fn jittered(time: Duration) -> Duration {
-    time.mul_f64(rand::random_range(0.8..1.2))
+    time.mul_f64(rand::random_range(JITTER.0..JITTER.1))
 }
 
 fn panic_text(panic: Box<dyn Any + Send>) -> String {

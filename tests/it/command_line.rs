@@ -2,7 +2,8 @@
 
 use std::process::{Command, Output, Stdio};
 
-use crate::support::agent::{Ground, Spec};
+use crate::support::agent::{COOKIE, Ground, Spec};
+use crate::support::programs::skip_without;
 
 fn muster(arguments: &[&str], environment: &[(&str, &str)]) -> Output {
     Command::new(env!("CARGO_BIN_EXE_muster"))
@@ -52,7 +53,7 @@ const SCREEN: usize = 50;
 
 #[test]
 fn every_help_fits_a_screen_and_shows_an_example() {
-    let commands: [&[&str]; 22] = [
+    let commands: [&[&str]; 23] = [
         &[],
         &["run"],
         &["check"],
@@ -69,6 +70,7 @@ fn every_help_fits_a_screen_and_shows_an_example() {
         &["ready"],
         &["reload"],
         &["doctor"],
+        &["debug"],
         &["dev"],
         &["drain"],
         &["undrain"],
@@ -88,4 +90,29 @@ fn every_help_fits_a_screen_and_shows_an_example() {
             assert!(shown, "no example of {example:?} in {flag}:\n{text}");
         }
     }
+}
+
+#[test]
+fn a_report_has_everything_but_secrets() {
+    if skip_without(&["tar"]) {
+        return;
+    }
+    let ground = Ground::new(1);
+    let token = "agent.api.token = \"t0ken-of-the-tests\"";
+    let agent = Spec::new(&ground, 1).seeds::<&str>(&[]).line(token).start();
+    let file = agent.config_path().display().to_string();
+    let archive = agent.home().join("report.tar").display().to_string();
+    let output = muster(&["debug", "-c", &file, "--output", &archive], &[]);
+    assert_eq!(output.status.code(), Some(0), "{}", stderr(&output));
+    let tar = Command::new("tar").args(["-xOf", &archive]).output().unwrap();
+    assert!(tar.status.success(), "{tar:?}");
+    let text = String::from_utf8(tar.stdout).unwrap();
+    for part in ["view_hash", "\"members\"", "\"ready\"", "muster_members", "agent.api.listen"] {
+        assert!(text.contains(part), "no {part} in {text}");
+    }
+    for secret in ["t0ken-of-the-tests", COOKIE] {
+        assert!(!text.contains(secret), "{text}");
+    }
+    let again = muster(&["debug", "-c", &file, "--output", &archive], &[]);
+    assert_eq!(again.status.code(), Some(1), "an existing file is not overwritten");
 }

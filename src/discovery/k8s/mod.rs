@@ -27,6 +27,7 @@ pub(super) use self::remedy::remedy;
 use self::watch::{News, Watch};
 use super::text::shown;
 use super::{Answer, BoxFuture, DiscoveryError, Strategy};
+use crate::backoff::Backoff;
 use crate::config::{DiscoveryConfig, K8sConfig};
 
 /// A watch is opened anew about this often, so that one whose server went silent
@@ -39,9 +40,8 @@ const WATCH_GRACE: Duration = Duration::from_secs(5);
 /// A watch that lived this long was no failure, however it ended.
 const STABLE_WATCH: Duration = Duration::from_secs(5);
 
-/// First wait after a failed watch; doubled up to the next.
-const FIRST_WAIT: Duration = Duration::from_millis(100);
-const LONGEST_WAIT: Duration = Duration::from_secs(30);
+/// Waits after failed watches.
+const BACKOFF: Backoff = Backoff::new(Duration::from_millis(100), Duration::from_secs(30));
 
 /// How soon a watch that is not allowed is tried again: a Role may have been mended.
 const FORBIDDEN_WAIT: Duration = Duration::from_secs(60);
@@ -98,9 +98,9 @@ impl Follow {
         if watch.is_some_and(|watch| watch.opened.elapsed() >= STABLE_WATCH) {
             self.failures = 0;
         }
-        let wait = FIRST_WAIT.saturating_mul(1 << self.failures.min(16)).min(LONGEST_WAIT);
+        let wait = BACKOFF.jittered(self.failures, (0.7, 1.3), &mut rand::rng());
         self.failures = self.failures.saturating_add(1);
-        self.not_before = Some(Instant::now() + wait.mul_f64(rand::random_range(0.7..1.3)));
+        self.not_before = Some(Instant::now() + wait);
         self.relist = true;
     }
 }
