@@ -16,6 +16,7 @@
 //! | health listener's server | [`Agent::run`] | on the stop signal, after the driver | connections are cut |
 //! | discovery runner | the driver | withdrawn by the driver | its entry at the backend expires |
 //! | mesh tasks | the driver | with the mesh's shutdown | links are cut |
+//! | followers, see [`crate::follow`] | [`Agent::run`] | on the stop signal, before the membership | programs they run are ended, files are whole |
 //! | watch over the TLS files | [`build`] | with the runtime | nothing is lost: the old files are in use |
 //! | watch over the cookie files | [`build`] | with the runtime | nothing is lost: the old cookies are in use |
 //! | state saver | the driver | after the last save | a write that has begun is finished |
@@ -33,6 +34,7 @@ pub mod reach;
 mod refusals;
 mod reload;
 pub mod signals;
+mod singleton;
 mod supervisor;
 
 use std::net::SocketAddr;
@@ -42,7 +44,7 @@ use std::time::Duration;
 use futures_util::future::BoxFuture;
 use tokio::sync::{mpsc, oneshot, watch};
 use tokio::task::JoinSet;
-use tokio::time::{Instant, interval};
+use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 use tracing::{info, warn};
 
@@ -51,9 +53,10 @@ pub use reload::{Read, SetLogLevel};
 
 use crate::api::probes::{self, ProbeListener};
 use crate::api::{self, ApiState};
-use crate::command::{Command, Commands, Refused, ReloadRequest, Reloads};
+use crate::command::{Command, Commands, ReloadRequest, Reloads};
 use crate::config::{ApiListen, Config, Loaded, StrategyConfig};
 use crate::events::EventLog;
+use crate::follow::{Followers, World};
 use crate::mesh::tls::{TlsContext, TlsError};
 use crate::mesh::{LinkTimes, Listening, Mesh, MeshError, MeshSettings};
 use crate::metrics::Metrics;
@@ -66,6 +69,7 @@ use disk::{Saver, StateDir};
 use driver::{Book, Driver, Inputs};
 use present::Presenter;
 use reload::Reloader;
+use singleton::Singleton;
 use supervisor::Pulse;
 
 /// This agent's version, shown to its peers.
@@ -73,9 +77,6 @@ pub const VERSION: &str = env!("CARGO_PKG_VERSION");
 
 /// The driver's goodbyes, its last save and the withdrawal take no longer.
 const STOP_GRACE: Duration = Duration::from_secs(4);
-
-/// Between two signs of life of a singleton, which has no driver that gives them.
-const BEAT: Duration = Duration::from_secs(1);
 
 /// Why the agent could not start, or ended. Nothing was left running or half-changed.
 #[derive(Debug, thiserror::Error)]
@@ -135,6 +136,7 @@ pub struct Agent {
     listener: api::Listener,
     health: Option<ProbeListener>,
     state: ApiState,
+    world: World,
     reloader: Reloader,
     reloads: mpsc::Receiver<ReloadRequest>,
     pulse: Pulse,
@@ -195,13 +197,32 @@ pub fn build(
         listener.listen()
     );
     let (snapshot, membership) = if is_singleton(&config) {
-        singleton(presenter, dir, pulse.clone(), asked)
+        let (singleton, snapshots) = Singleton::new(&config, &presenter, dir, pulse.clone())?;
+        let running: BoxFuture<'static, ()> = Box::pin(singleton.run(asked));
+        (snapshots, running)
     } else {
         member(&config, &metrics, (mesh, tls), dir, presenter, pulse.clone(), asked)?
     };
-    let state =
-        ApiState { config: changes, snapshot, commands, reloads: reload, events, metrics, notices };
-    Ok(Agent { listener, health, state, reloader, reloads, pulse, membership, stop })
+    let world = World {
+        config: changes.clone(),
+        snapshots: snapshot.clone(),
+        events: Arc::clone(&events),
+        commands: commands.clone(),
+        metrics: Arc::clone(&metrics),
+        notices: Arc::clone(&notices),
+        broker: watch::Sender::default(),
+    };
+    let state = ApiState {
+        config: changes,
+        snapshot,
+        commands,
+        reloads: reload,
+        events,
+        metrics,
+        notices,
+        broker: world.broker.subscribe(),
+    };
+    Ok(Agent { listener, health, state, world, reloader, reloads, pulse, membership, stop })
 }
 
 impl Agent {
@@ -217,6 +238,7 @@ impl Agent {
     /// # Errors
     /// [`AgentError::DriverEnded`].
     pub async fn run(self, mut next: impl AsyncFnMut() -> Wish) -> Result<(), AgentError> {
+        let followers = Followers::start(self.world);
         let mut membership = tokio::spawn(self.membership);
         let mut servers = JoinSet::new();
         let end = CancellationToken::new();
@@ -243,6 +265,8 @@ impl Agent {
         };
         supervisor::stopping();
         reloads.abort();
+        // First, so that nobody follows a membership that ends.
+        followers.stop().await;
         if result.is_ok() {
             // The receiver may have ended already; there is nothing to stop then.
             let _ended = self.stop.send(());
@@ -375,39 +399,4 @@ fn mesh_settings(
         resolver: Arc::new(resolver),
         tls,
     })
-}
-
-/// The `singleton` strategy: no listener, no peers, and every command refused.
-fn singleton(
-    presenter: Presenter,
-    dir: StateDir,
-    pulse: Pulse,
-    Asked { mut commands, stop, .. }: Asked,
-) -> Prepared {
-    let snapshot = presenter.singleton(crate::node::Incarnation(1));
-    let (publish, receiver) = watch::channel(Arc::new(snapshot));
-    let membership = async move {
-        let _held_open = (publish, dir);
-        let refuse = async {
-            let mut beats = interval(BEAT);
-            loop {
-                let command = tokio::select! {
-                    _ = beats.tick() => {
-                        pulse.beat();
-                        continue;
-                    }
-                    command = commands.recv() => command,
-                };
-                let Some(command) = command else { break };
-                let text = "this node is a singleton (cluster.discovery_strategy): it has no peers";
-                // Whoever asked may have gone away.
-                let _gone = command.reply.send(Err(Refused::Conflict(text.to_owned())));
-            }
-        };
-        tokio::select! {
-            () = refuse => {}
-            _ = stop => {}
-        }
-    };
-    (receiver, Box::pin(membership))
 }

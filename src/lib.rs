@@ -36,7 +36,8 @@
 //! | [`cli`] | the commands: clients of the HTTP API; `run` starts the agent | all below |
 //! | [`agent`] | owns the parts, wires them, stops them in order; state on disk | all below |
 //! | [`logging`] | lines on their way to standard error | [`config`] |
-//! | [`api`] | HTTP over snapshots, commands and events | [`attributes`], [`command`], [`config`], [`events`], [`mesh`], [`metrics`], [`node`], [`notices`], [`ready`], [`secret`], [`throttle`], [`view`] |
+//! | [`follow`] | what reacts to the membership: the broker's probe, files, hooks | [`api`], [`attributes`], [`backoff`], [`broker`], [`command`], [`config`], [`escape`], [`events`], [`metrics`], [`node`], [`notices`], [`ready`], [`view`], [`watched`] |
+//! | [`api`] | HTTP over snapshots, commands and events | [`attributes`], [`broker`], [`command`], [`config`], [`events`], [`mesh`], [`metrics`], [`node`], [`notices`], [`ready`], [`secret`], [`throttle`], [`view`] |
 //! | [`ready`] | whether a snapshot is where its configuration wants it, and what is amiss | [`attributes`], [`config`], [`node`], [`view`] |
 //! | [`command`] | what may be asked of a running agent | [`protocol`]`::membership` |
 //! | [`discovery`] | one trait, one file a strategy, one runner | [`backoff`], [`config`], [`cookies`], [`metrics`], [`node`], [`secret`] |
@@ -45,6 +46,7 @@
 //! | [`protocol`] | the pure core: no tokio, no sockets, no clock, no global randomness | [`attributes`], [`escape`], [`node`], [`secret`] |
 //! | [`events`] | the ring of membership news | [`node`], [`view`] |
 //! | [`view`], [`resolve`] | what is seen of members; a name's addresses | [`attributes`], [`node`] |
+//! | [`broker`] | what this node's agent knows of the broker next door | [`attributes`] |
 //! | [`cookies`] | the cookies in use | [`secret`] |
 //! | [`notices`] | the board of standing troubles | [`escape`] |
 //! | [`attributes`], [`backoff`], [`escape`], [`metrics`], [`node`], [`secret`], [`throttle`], [`watched`] | the words everybody uses | nothing |
@@ -57,6 +59,7 @@ pub mod agent;
 pub mod api;
 pub mod attributes;
 pub mod backoff;
+pub mod broker;
 pub mod cli;
 pub mod command;
 pub mod config;
@@ -64,6 +67,7 @@ pub mod cookies;
 pub mod discovery;
 pub mod escape;
 pub mod events;
+pub mod follow;
 pub mod logging;
 pub mod mesh;
 pub mod metrics;

@@ -48,6 +48,31 @@ pub struct Status {
     pub status: Word,
 }
 
+/// `target` and `outcome` of a rendered file.
+#[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
+pub struct Render {
+    /// `target` of the configuration.
+    pub target: String,
+    /// `written`, or the kind of failure.
+    pub outcome: Word,
+}
+
+/// `hook` and `outcome` of a hook's run.
+#[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
+pub struct HookRun {
+    /// The configured program or URL.
+    pub hook: String,
+    /// `ok`, or the kind of failure.
+    pub outcome: Word,
+}
+
+/// `hook`: which hook's queue was full.
+#[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
+pub struct Hook {
+    /// The configured program or URL.
+    pub hook: String,
+}
+
 /// Every metric of the process. Shared by reference; counting never blocks.
 #[derive(Debug)]
 pub struct Metrics {
@@ -72,6 +97,12 @@ pub struct Metrics {
     pub messages_received: Counter,
     /// Discovery rounds ended.
     pub discovery_rounds: Family<Outcome, Counter>,
+    /// Files rendered, or not.
+    pub render: Family<Render, Counter>,
+    /// Runs of hooks ended.
+    pub hook_runs: Family<HookRun, Counter>,
+    /// Events that a hook did not get because too many waited.
+    pub hook_dropped: Family<Hook, Counter>,
     /// Multicast datagrams received.
     pub datagrams: Family<Outcome, Counter>,
     /// HTTP requests answered, by status class.
@@ -107,6 +138,9 @@ impl Default for Metrics {
             messages_sent: Counter::default(),
             messages_received: Counter::default(),
             discovery_rounds: Family::default(),
+            render: Family::default(),
+            hook_runs: Family::default(),
+            hook_dropped: Family::default(),
             datagrams: Family::default(),
             http_requests: Family::default(),
             tls_not_after: Gauge::default(),
@@ -154,6 +188,13 @@ impl Default for Metrics {
             "discovery_rounds",
             "Discovery rounds ended",
             metrics.discovery_rounds.clone(),
+        );
+        registry.register("render", "Files rendered, or not", metrics.render.clone());
+        registry.register("hook_runs", "Runs of hooks ended", metrics.hook_runs.clone());
+        registry.register(
+            "hook_dropped",
+            "Events that a hook did not get because too many waited",
+            metrics.hook_dropped.clone(),
         );
         registry.register("datagrams", "Multicast datagrams received", metrics.datagrams.clone());
         registry.register("http_requests", "HTTP requests answered", metrics.http_requests.clone());

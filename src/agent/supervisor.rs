@@ -129,6 +129,7 @@ mod tests {
             events: Arc::default(),
             metrics: Arc::default(),
             notices: Arc::default(),
+            broker: tokio::sync::watch::channel(crate::broker::BrokerReport::default()).1,
         };
         let pulse = Pulse::default();
         let sent = Arc::new(Mutex::new(Vec::new()));

@@ -12,6 +12,7 @@ mod guard;
 mod health;
 mod listen;
 mod model;
+mod node;
 mod openapi;
 mod page;
 pub mod probes;
@@ -28,6 +29,7 @@ use axum::body::Bytes;
 use serde::Serialize;
 use tokio::sync::{Semaphore, watch};
 
+use crate::broker::BrokerReport;
 use crate::command::{Commands, Reloads};
 use crate::config::Config;
 use crate::events::EventLog;
@@ -61,6 +63,8 @@ pub struct ApiState {
     pub metrics: Arc<Metrics>,
     /// Standing troubles.
     pub notices: Arc<Notices>,
+    /// The broker next door.
+    pub broker: watch::Receiver<BrokerReport>,
 }
 
 /// The state of one server: what the agent gave it, and what it keeps itself.

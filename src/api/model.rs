@@ -8,6 +8,7 @@ use utoipa::ToSchema;
 
 use super::timestamp::rfc3339;
 use crate::attributes::BrokerStatus;
+use crate::broker::BrokerReport;
 use crate::events::Event;
 use crate::node::{NodeName, Role};
 use crate::view::{self, ClusterState, LinkState, MemberStatus, Snapshot};
@@ -196,6 +197,33 @@ pub struct DiscoveryRequest {
     pub enabled: bool,
 }
 
+/// Body of `drain`.
+#[derive(Clone, Debug, Default, Serialize, Deserialize, ToSchema)]
+#[serde(deny_unknown_fields)]
+pub struct DrainRequest {
+    /// Why, for people; at most 200 bytes.
+    #[serde(default)]
+    #[schema(example = "kernel update")]
+    pub reason: String,
+}
+
+/// The broker next door.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+pub struct BrokerState {
+    /// `agent.broker.kind`.
+    #[schema(example = "mqtt")]
+    pub kind: String,
+    /// What clients and other brokers connect to; null where the kind is `none`.
+    #[schema(example = "10.0.0.1:1883")]
+    pub address: Option<String>,
+    /// What the probe found.
+    pub status: BrokerStatus,
+    /// Since when, RFC 3339; null before the first verdict.
+    pub since: Option<String>,
+    /// Why, in words; may be empty.
+    pub detail: String,
+}
+
 /// Answer of `/livez` and `/readyz`.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 pub struct Health {
@@ -308,6 +336,18 @@ impl From<&view::Member> for Member {
                 since: rfc3339(broker.since),
                 detail: broker.detail.clone(),
             }),
+        }
+    }
+}
+
+impl From<&BrokerReport> for BrokerState {
+    fn from(report: &BrokerReport) -> Self {
+        Self {
+            kind: report.kind.to_owned(),
+            address: report.address.clone(),
+            status: report.status,
+            since: time(report.since),
+            detail: report.detail.clone(),
         }
     }
 }

@@ -8,7 +8,7 @@ use axum::response::IntoResponse;
 use utoipa::openapi::security::{HttpAuthScheme, HttpBuilder, SecurityScheme};
 use utoipa::{Modify, OpenApi};
 
-use super::{commands, emqx, health, page, reads, reload, sse};
+use super::{commands, emqx, health, node, page, reads, reload, sse};
 
 #[derive(OpenApi)]
 #[openapi(
@@ -30,6 +30,9 @@ use super::{commands, emqx, health, page, reads, reload, sse};
         commands::invite,
         commands::discovery,
         commands::force_leave,
+        node::drain,
+        node::undrain,
+        node::broker,
         reload::reload,
         health::livez,
         health::readyz,

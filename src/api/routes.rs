@@ -7,7 +7,7 @@ use axum::http::{Method, StatusCode, Uri};
 use axum::routing::{delete, get, post, put};
 
 use super::error::ApiError;
-use super::{App, commands, emqx, health, openapi, page, reads, reload, sse};
+use super::{App, commands, emqx, health, node, openapi, page, reads, reload, sse};
 
 /// Every route. [`openapi`] lists the same ones, and a test compares the two.
 pub(super) fn router(app: Arc<App>) -> Router {
@@ -25,6 +25,8 @@ pub(super) fn router(app: Arc<App>) -> Router {
         .route("/api/v1/members", get(reads::members))
         .route("/api/v1/members/{node}", get(reads::member).delete(commands::force_leave))
         .route("/api/v1/reload", post(reload::reload))
+        .route("/api/v1/node/drain", put(node::drain).delete(node::undrain))
+        .route("/api/v1/broker", get(node::broker))
         .route("/api/v1/events", get(sse::events))
         .route("/api/v1/sd/prometheus", get(reads::targets))
         .route("/api/v5/cluster", get(emqx::cluster))

@@ -22,7 +22,7 @@ use crate::node::{ClusterId, Incarnation, NodeName, Role};
 use crate::secret::Secret;
 use crate::view::{ClusterState, DiscoveryView, LastChange, LinkState, Member, MemberStatus};
 
-pub(super) fn node(text: &str) -> NodeName {
+pub(crate) fn node(text: &str) -> NodeName {
     NodeName::parse(text).unwrap()
 }
 
@@ -42,7 +42,7 @@ pub(crate) fn config(token: Option<&str>) -> Config {
     config
 }
 
-pub(super) fn member(name: &str, status: MemberStatus) -> Member {
+pub(crate) fn member(name: &str, status: MemberStatus) -> Member {
     Member {
         node: node(name),
         status,
@@ -127,6 +127,7 @@ impl Server {
             events: Arc::clone(&events),
             metrics: Arc::new(Metrics::default()),
             notices: Arc::default(),
+            broker: tokio::sync::watch::channel(crate::broker::BrokerReport::default()).1,
         };
         let (stop, stopped) = oneshot::channel::<()>();
         let shutdown = async { drop(stopped.await) };

@@ -71,6 +71,9 @@ pub(super) enum Command {
         after_help = "Examples:\n  muster reload -c /etc/emqx/emqx.conf\n  muster reload --json"
     )]
     Reload(ConnectArgs),
+    /// Write the files that the configuration makes of the members, as the agent does
+    #[command(after_help = "Examples:\n  muster render --dry-run -c /etc/emqx/emqx.conf")]
+    Render(RenderArgs),
     /// Look for what is wrong, and say what to do about it
     #[command(
         after_help = "Examples:\n  muster doctor -c /etc/emqx/emqx.conf\n  muster doctor -c /etc/emqx/emqx.conf --cluster"
@@ -292,4 +295,13 @@ pub(super) struct EventsArgs {
     /// Begin behind this event; 0: with the oldest that the agent has kept
     #[arg(long, value_name = "ID")]
     pub(super) after: Option<u64>,
+}
+
+#[derive(Debug, clap::Args)]
+pub(super) struct RenderArgs {
+    #[command(flatten)]
+    pub(super) connect: ConnectArgs,
+    /// Show what would change, and change nothing
+    #[arg(long)]
+    pub(super) dry_run: bool,
 }

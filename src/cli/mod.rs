@@ -19,6 +19,7 @@ mod members;
 mod out;
 mod ready;
 mod reload;
+mod render;
 mod run;
 mod sse;
 mod target;
@@ -61,6 +62,7 @@ fn dispatch(args: Args) -> Result<ExitCode, CliError> {
         Command::Drain(args) => client_runtime()?.block_on(drain::drain(&args))?,
         Command::Undrain(connect) => client_runtime()?.block_on(drain::undrain(&connect))?,
         Command::Reload(connect) => client_runtime()?.block_on(reload::run(&connect))?,
+        Command::Render(args) => return client_runtime()?.block_on(render::run(&args)),
         Command::Ready(args) => return client_runtime()?.block_on(ready::run(&args)),
         Command::Members(args) => client_runtime()?.block_on(members::run(&args))?,
         Command::Events(args) => client_runtime()?.block_on(events::run(&args))?,

@@ -22,6 +22,7 @@ mod docs;
 mod embedded;
 mod erlang;
 mod etcd;
+mod follow;
 mod fuzz_corpus;
 mod k8s;
 mod lifecycle;

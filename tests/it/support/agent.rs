@@ -143,6 +143,16 @@ impl Spec {
         &self.name
     }
 
+    /// The number behind its ports.
+    pub fn k(&self) -> u16 {
+        self.k
+    }
+
+    /// What it shares with the other agents of its test.
+    pub fn ground(&self) -> &Arc<Ground> {
+        &self.ground
+    }
+
     /// The directory of its configuration, log and state.
     pub fn home(&self) -> &Path {
         &self.home

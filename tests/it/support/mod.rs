@@ -10,6 +10,7 @@
 pub mod adversary;
 pub mod agent;
 pub mod bind;
+pub mod brokers;
 pub mod cluster;
 pub mod discovery;
 pub mod etcd;
@@ -17,6 +18,7 @@ pub mod http;
 pub mod kube;
 pub mod mcast;
 pub mod mesh;
+pub mod mqtt;
 pub mod netns;
 pub mod pki;
 pub mod programs;
