@@ -70,7 +70,7 @@ use driver::{Book, Driver, Inputs};
 use present::Presenter;
 use reload::Reloader;
 use singleton::Singleton;
-use supervisor::Pulse;
+use supervisor::{Pulse, Word};
 
 /// This agent's version, shown to its peers.
 pub const VERSION: &str = env!("CARGO_PKG_VERSION");
@@ -249,7 +249,7 @@ impl Agent {
         let (asked, state) = (self.state.reloads.clone(), self.state.clone());
         servers.spawn(api::serve(self.listener, self.state, end.clone().cancelled_owned()));
         let reloads = tokio::spawn(self.reloader.run(self.reloads));
-        supervisor::ready();
+        supervisor::tell(Word::Ready).await;
         let told = async {
             while next().await == Wish::Reload {
                 asked.ask();
@@ -263,7 +263,7 @@ impl Agent {
                 Err(crashed) => crashed.to_string(),
             })),
         };
-        supervisor::stopping();
+        supervisor::tell(Word::Stopping).await;
         reloads.abort();
         // First, so that nobody follows a membership that ends.
         followers.stop().await;

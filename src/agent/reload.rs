@@ -10,11 +10,11 @@ use std::sync::Arc;
 use tokio::sync::{mpsc, watch};
 use tracing::{Level, info, warn};
 
-use super::supervisor;
+use super::supervisor::{Word, tell};
 use crate::command::{NotReloaded, ReloadRequest, Reloaded};
 use crate::config::{
-    AgentConfig, ApiListen, ClusterConfig, Config, ConfigErrors, EtcdConfig, Loaded, Setting,
-    StrategyConfig,
+    AgentConfig, ApiListen, BrokerConfig, ClusterConfig, Config, ConfigErrors, EtcdConfig, Loaded,
+    Setting, StrategyConfig,
 };
 
 /// Reads the configuration again, from where it was read at the start. Blocks.
@@ -42,6 +42,9 @@ const AT_ONCE: [&str; 11] = [
 /// At once only as long as the strategy is `static`.
 const SEEDS: &str = "cluster.static.seeds";
 
+/// Its default has the host of `node.name`, and stays with it.
+const BROKER_ADDRESS: &str = "agent.broker.address";
+
 /// Stands for a secret in the place of its value: the values that are shown have none.
 type Values = BTreeMap<String, String>;
 
@@ -67,9 +70,9 @@ impl Reloader {
     /// Reloads for everybody who asks, one after the other.
     pub(super) async fn run(mut self, mut requests: mpsc::Receiver<ReloadRequest>) {
         while let Some(ReloadRequest(reply)) = requests.recv().await {
-            supervisor::reloading();
+            tell(Word::Reloading).await;
             let outcome = self.reload().await;
-            supervisor::ready();
+            tell(Word::Ready).await;
             say(&outcome);
             // A signal waits for no answer, and a client may have gone away.
             let _gone = reply.send(outcome);
@@ -98,9 +101,9 @@ impl Reloader {
                 different.insert(path.to_owned());
             }
         }
-        let both_static = both_static(&in_use, &loaded.config);
+        let kept = kept(&in_use, &loaded.config);
         let (changed, needs_restart): (BTreeSet<_>, BTreeSet<_>) =
-            different.into_iter().partition(|path| is_at_once(path, both_static));
+            different.into_iter().partition(|path| is_at_once(path) && !kept.contains(&&**path));
         if !changed.is_empty() {
             for path in &changed {
                 match new.get(path) {
@@ -143,17 +146,25 @@ fn differences(old: &Values, new: &Values) -> BTreeSet<String> {
     paths.filter(|path| old.get(*path) != new.get(*path)).cloned().collect()
 }
 
-fn is_at_once(path: &str, both_static: bool) -> bool {
-    let below = |key: &&str| {
-        path.strip_prefix(*key).is_some_and(|rest| rest.is_empty() || rest.starts_with(['.', '[']))
+fn is_at_once(path: &str) -> bool {
+    let below = |key: &str| {
+        path.strip_prefix(key).is_some_and(|rest| rest.is_empty() || rest.starts_with(['.', '[']))
     };
-    AT_ONCE.iter().find(|key| below(key)).is_some_and(|key| *key != SEEDS || both_static)
+    AT_ONCE.into_iter().any(below)
 }
 
-fn both_static(old: &Config, new: &Config) -> bool {
+/// What would take effect at once, and hangs on something that waits for a restart.
+fn kept(old: &Config, new: &Config) -> Vec<&'static str> {
+    let mut kept = Vec::new();
     let is_static =
         |config: &Config| matches!(config.cluster.strategy, StrategyConfig::Static { .. });
-    is_static(old) && is_static(new)
+    if !is_static(old) || !is_static(new) {
+        kept.push(SEEDS);
+    }
+    if old.node.name != new.node.name {
+        kept.push(BROKER_ADDRESS);
+    }
+    kept
 }
 
 /// What is valid by itself and yet not in this process.
@@ -176,7 +187,7 @@ fn hidden_differences(old: &Config, new: &Config) -> impl Iterator<Item = &'stat
     [
         ("node.cookie", old.node.cookies.sources() != new.node.cookies.sources()),
         ("agent.api.token", old.agent.api.token != new.agent.api.token),
-        ("agent.broker", old.agent.broker != new.agent.broker),
+        ("agent.broker", old.agent.broker != broker(old, new)),
         ("agent.hooks", old.agent.hooks != new.agent.hooks),
         ("agent.render", old.agent.render != new.agent.render),
         ("cluster.etcd.password", password(old_etcd) != password(new_etcd)),
@@ -184,6 +195,15 @@ fn hidden_differences(old: &Config, new: &Config) -> impl Iterator<Item = &'stat
     ]
     .into_iter()
     .filter_map(|(path, differs)| differs.then_some(path))
+}
+
+/// The new broker as it is taken up.
+fn broker(old: &Config, new: &Config) -> BrokerConfig {
+    let mut broker = new.agent.broker.clone();
+    if old.node.name != new.node.name {
+        broker.address.clone_from(&old.agent.broker.address);
+    }
+    broker
 }
 
 fn etcd(config: &Config) -> Option<&EtcdConfig> {
@@ -196,6 +216,7 @@ fn etcd(config: &Config) -> Option<&EtcdConfig> {
 /// The configuration in use with whatever of the new one takes effect at once. Every part
 /// is named, so that a new key cannot be forgotten here.
 fn take_up(in_use: &Config, new: Config) -> Config {
+    let broker = broker(in_use, &new);
     let Config { node: _, cluster, agent } = new;
     let ClusterConfig {
         name: _,
@@ -214,7 +235,7 @@ fn take_up(in_use: &Config, new: Config) -> Config {
         ready,
         leave_on_stop: _,
         tags,
-        broker,
+        broker: _,
         render,
         hooks,
         dns: _,

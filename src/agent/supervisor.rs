@@ -9,7 +9,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
 use sd_notify::NotifyState;
-use tokio::time::{MissedTickBehavior, interval};
+use tokio::time::{MissedTickBehavior, interval, timeout};
 use tracing::warn;
 
 use crate::api::ApiState;
@@ -35,38 +35,64 @@ impl Pulse {
     }
 }
 
-/// The start, or a reload, is finished.
-pub(super) fn ready() {
-    notify(&[NotifyState::Ready]);
+/// A manager that takes no messages delays nothing for longer than this.
+const PATIENCE: Duration = Duration::from_secs(1);
+
+/// One thing that it is told.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) enum Word {
+    /// The start, or a reload, is finished.
+    Ready,
+    /// A reload has begun.
+    Reloading,
+    /// The end has begun.
+    Stopping,
+    /// The driver works.
+    Alive,
+    /// How the agent fares, for people.
+    Status(String),
 }
 
-/// A reload has begun.
-pub(super) fn reloading() {
-    match NotifyState::monotonic_usec_now() {
-        Ok(now) => notify(&[NotifyState::Reloading, now]),
-        Err(error) => warn!("cannot tell the service manager of the reload: {error}"),
+/// Tells the manager, if there is one, on a thread that may block: its socket does when it
+/// does not read. May be dropped at any time; it is then told all the same.
+pub(super) async fn tell(word: Word) {
+    if !is_managed() {
+        return;
+    }
+    let telling = tokio::task::spawn_blocking(move || match word {
+        Word::Ready => sd_notify::notify(&[NotifyState::Ready]),
+        Word::Reloading => NotifyState::monotonic_usec_now()
+            .and_then(|now| sd_notify::notify(&[NotifyState::Reloading, now])),
+        Word::Stopping => {
+            sd_notify::notify(&[NotifyState::Stopping, NotifyState::Status("stopping")])
+        }
+        Word::Alive => sd_notify::notify(&[NotifyState::Watchdog]),
+        Word::Status(text) => sd_notify::notify(&[NotifyState::Status(&text)]),
+    });
+    match timeout(PATIENCE, telling).await {
+        Ok(Ok(Err(error))) => warn!("cannot notify the service manager: {error}"),
+        Ok(Ok(Ok(())) | Err(_)) | Err(_) => {}
     }
 }
 
-/// The end has begun.
-pub(super) fn stopping() {
-    notify(&[NotifyState::Stopping, NotifyState::Status("stopping")]);
+fn is_managed() -> bool {
+    std::env::var_os("NOTIFY_SOCKET").is_some()
 }
 
 /// Reports the status, and feeds the watchdog for as long as the driver works. May be
 /// dropped at any time.
 pub(super) async fn report(state: ApiState, pulse: Pulse) -> ! {
-    if std::env::var_os("NOTIFY_SOCKET").is_none() {
+    if !is_managed() {
         std::future::pending::<()>().await;
     }
-    report_to(state, pulse, sd_notify::watchdog_enabled(), notify).await
+    report_to(state, pulse, sd_notify::watchdog_enabled(), tell).await
 }
 
 async fn report_to(
     state: ApiState,
     pulse: Pulse,
     watchdog: Option<Duration>,
-    notify: impl Fn(&[NotifyState<'_>]),
+    tell: impl AsyncFn(Word),
 ) -> ! {
     // Three chances within the time after which the manager ends a process.
     let watchdog = watchdog.map(|limit| limit / 3);
@@ -78,11 +104,11 @@ async fn report_to(
         looks.tick().await;
         let count = pulse.count();
         if watchdog.is_some() && seen.replace(count) != Some(count) {
-            notify(&[NotifyState::Watchdog]);
+            tell(Word::Alive).await;
         }
         let status = status(&state);
         if status != told {
-            notify(&[NotifyState::Status(&status)]);
+            tell(Word::Status(status.clone())).await;
             told = status;
         }
     }
@@ -101,18 +127,11 @@ fn status(state: &ApiState) -> String {
     format!("{up} of {} up, {ready}", snapshot.members.len())
 }
 
-fn notify(state: &[NotifyState<'_>]) {
-    if let Err(error) = sd_notify::notify(state) {
-        warn!("cannot notify the service manager: {error}");
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use std::sync::Mutex;
 
     use tokio::sync::watch;
-    use tokio::time::advance;
 
     use super::*;
     use crate::api::tests::{config, snapshot};
@@ -135,27 +154,34 @@ mod tests {
         let sent = Arc::new(Mutex::new(Vec::new()));
         let to = Arc::clone(&sent);
         let limit = Duration::from_secs(3);
-        let task = tokio::spawn(report_to(state, pulse.clone(), Some(limit), move |states| {
-            to.lock().unwrap().extend(states.iter().map(ToString::to_string));
-        }));
-        let second = async || {
-            advance(Duration::from_secs(1)).await;
-            tokio::task::yield_now().await;
-            std::mem::take(&mut *sent.lock().unwrap())
-        };
-        tokio::task::yield_now().await;
-        let first = std::mem::take(&mut *sent.lock().unwrap());
-        assert_eq!(first, ["WATCHDOG=1", "STATUS=1 of 3 up, ready"]);
-        pulse.beat();
-        assert_eq!(second().await, ["WATCHDOG=1"]);
-        assert_eq!(second().await, Vec::<String>::new(), "no beat, no food");
-        pulse.beat();
-        snapshots.send_modify(|held| {
-            let mut left = (**held).clone();
-            left.state = crate::view::ClusterState::Left;
-            *held = Arc::new(left);
+        let beats = pulse.clone();
+        let report = report_to(state, beats, Some(limit), async move |word| {
+            to.lock().unwrap().push(word);
         });
-        assert_eq!(second().await, ["WATCHDOG=1", "STATUS=1 of 3 up, not ready: state"]);
-        task.abort();
+        let status = |text: &str| Word::Status(text.to_owned());
+        let rest = async {
+            let second = async || {
+                tokio::time::sleep(Duration::from_secs(1)).await;
+                std::mem::take(&mut *sent.lock().unwrap())
+            };
+            // Between two looks, so that each second has one.
+            tokio::time::sleep(Duration::from_millis(500)).await;
+            let first = std::mem::take(&mut *sent.lock().unwrap());
+            assert_eq!(first, [Word::Alive, status("1 of 3 up, ready")]);
+            pulse.beat();
+            assert_eq!(second().await, [Word::Alive]);
+            assert_eq!(second().await, Vec::<Word>::new(), "no beat, no food");
+            pulse.beat();
+            snapshots.send_modify(|held| {
+                let mut left = (**held).clone();
+                left.state = crate::view::ClusterState::Left;
+                *held = Arc::new(left);
+            });
+            assert_eq!(second().await, [Word::Alive, status("1 of 3 up, not ready: state")]);
+        };
+        tokio::select! {
+            never = report => never,
+            () = rest => {}
+        }
     }
 }

@@ -21,7 +21,10 @@ pub(super) const COMMAND_DEADLINE: Duration = Duration::from_secs(15);
 
 /// Has a wish granted, or says why not.
 pub(super) async fn submit(app: &App, action: Action, deadline: Duration) -> Result<(), ApiError> {
-    tracing::info!(?action, "asked over the API");
+    match app.asked.pass(word(&action)) {
+        Some(more) => tracing::info!(?action, "asked over the API{more}"),
+        None => tracing::debug!(?action, "asked over the API"),
+    }
     match timeout(deadline, app.state.commands.submit(action)).await {
         Ok(answer) => Ok(answer?),
         Err(_) => {
@@ -29,6 +32,20 @@ pub(super) async fn submit(app: &App, action: Action, deadline: Duration) -> Res
                 format!("no answer within {} s; it may still be done", deadline.as_secs());
             Err(ApiError::new(StatusCode::GATEWAY_TIMEOUT, message))
         }
+    }
+}
+
+/// The kind of a wish, of which one line a second is enough for the log.
+fn word(action: &Action) -> &'static str {
+    match action {
+        Action::Join { .. } => "join",
+        Action::Leave => "leave",
+        Action::ForceLeave { .. } => "force_leave",
+        Action::Invite { .. } => "invite",
+        Action::Drain { .. } => "drain",
+        Action::Undrain => "undrain",
+        Action::SetDiscovery { .. } => "discovery",
+        _ => "other",
     }
 }
 

@@ -35,6 +35,7 @@ use crate::config::Config;
 use crate::events::EventLog;
 use crate::metrics::Metrics;
 use crate::notices::Notices;
+use crate::throttle::Throttle;
 use crate::view::Snapshot;
 
 pub use error::ErrorBody;
@@ -73,6 +74,8 @@ struct App {
     state: ApiState,
     bodies: Mutex<Option<Bodies>>,
     event_readers: Arc<Semaphore>,
+    /// Keeps whoever asks for much from filling the log.
+    asked: Throttle,
     stopped: watch::Receiver<bool>,
 }
 
@@ -88,7 +91,7 @@ struct Bodies {
 impl App {
     fn new(state: ApiState, stopped: watch::Receiver<bool>) -> Self {
         let event_readers = Arc::new(Semaphore::new(sse::MAX_READERS));
-        Self { state, bodies: Mutex::new(None), event_readers, stopped }
+        Self { state, bodies: Mutex::new(None), event_readers, asked: Throttle::default(), stopped }
     }
 
     fn config(&self) -> Arc<Config> {

@@ -12,9 +12,9 @@ use std::time::Duration;
 
 use prometheus_client::metrics::counter::Counter;
 
-/// Text that waits at most: some thousand lines, which is what an agent writes in a bad
-/// minute. A reader that is further behind than that is not reading.
-pub(super) const MAX_BYTES: usize = 1 << 20;
+/// Text that waits at most: more than a thousand lines, which is what an agent writes in a
+/// bad minute. A reader that is further behind than that is not reading.
+pub(super) const MAX_BYTES: usize = 256 << 10;
 
 /// Between two tries of a descriptor that somebody made non-blocking.
 const PAUSE: Duration = Duration::from_millis(20);
@@ -181,9 +181,10 @@ mod tests {
             bed.queue.push(&line);
         }
         let dropped = bed.queue.dropped.get();
-        let kept = 2 * MAX_BYTES as u64 / 1024 - dropped;
+        let room = (MAX_BYTES / line.len()) as u64;
+        let kept = 2 * room - dropped;
         // One is being written, if the writer was so quick.
-        assert!((1024..=1025).contains(&kept), "{kept}");
+        assert!((room..=room + 1).contains(&kept), "{kept}");
         assert!(bed.said.try_recv().is_err());
         for _ in 0..kept {
             bed.allow.send(Ok(())).unwrap();

@@ -318,7 +318,7 @@ fn what_is_wrong_shows_in_the_exit_code() {
     let refused = "connection refused; is it running?";
     assert_output(&status(&url), 69, "", refused);
     assert_output(&status("unix:/nowhere/m.sock"), 69, "", "no such socket; is it running?");
-    assert_output(&status("https://127.0.0.1:1"), 2, "", "plain http:// or unix:");
+    assert_output(&status("ftp://127.0.0.1:1"), 2, "", "neither http://, https:// nor unix:");
     assert_output(&muster(&["cluster"], &[]), 2, "", "Usage");
     assert_output(&muster(&["cluster", "fly"], &[]), 2, "", "unrecognized subcommand");
     let absent = ["members", "-c", "/nowhere/emqx.conf"];

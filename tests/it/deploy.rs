@@ -6,8 +6,10 @@ use k8s_openapi::api::rbac::v1::{PolicyRule, Role, RoleBinding};
 use serde::de::DeserializeOwned;
 use serde_json::Value;
 
+use crate::support::agent::{Ground, Spec};
 use crate::support::kube::SLICES;
 use crate::support::programs::skip_without;
+use crate::support::wait::LONG;
 
 /// The only object of its kind in a manifest.
 fn object<T: DeserializeOwned>(file: &str, kind: &str) -> T {
@@ -100,4 +102,27 @@ fn the_unit_is_what_systemd_takes() {
         .unwrap();
     let said = String::from_utf8_lossy(&output.stderr);
     assert!(output.status.success() && said.is_empty(), "{said}");
+}
+
+#[test]
+fn the_image_is_healthy_while_its_node_is_ready() {
+    let path = format!("{}/Dockerfile", env!("CARGO_MANIFEST_DIR"));
+    let text = std::fs::read_to_string(path).unwrap();
+    let (_, check) = text.split_once("HEALTHCHECK").unwrap();
+    let command = check.lines().find_map(|line| line.trim().strip_prefix("CMD ")).unwrap();
+    let command: Vec<String> = serde_json::from_str(command).unwrap();
+    assert_eq!(command[0], "muster");
+    let ground = Ground::new(1);
+    let agent = Spec::new(&ground, 1).seeds::<&str>(&[]).start();
+    agent.wait_for("itself joined", LONG, |view| view["state"] == "joined");
+    let own = agent.config_path().display().to_string();
+    let arguments = command[1..].iter().map(|word| word.replace("/etc/emqx/emqx.conf", &own));
+    let arguments: Vec<_> = arguments.collect();
+    let code = || {
+        let mut check = std::process::Command::new(env!("CARGO_BIN_EXE_muster"));
+        check.args(&arguments).output().unwrap().status.code()
+    };
+    assert_eq!(code(), Some(0));
+    assert_eq!(agent.post("/api/v1/cluster/leave", &serde_json::json!({})).status, 200);
+    assert_eq!(code(), Some(1), "one that left is a member of nothing");
 }

@@ -166,6 +166,10 @@ fn prometheus_scrapes_it_as_it_stands() {
     let path = "/api/v1/query?query=muster_members%7Bstatus%3D%22up%22%7D";
     let value = eventually("Prometheus to have scraped the members", LONG, || {
         let answer = http::request(listen, "GET", path, &[], None).ok()?;
+        // It refuses everything until it has read its own state.
+        if answer.status != 200 {
+            return None;
+        }
         let found = answer.json()["data"]["result"][0]["value"][1].as_str()?.to_owned();
         Some(found)
     });

@@ -134,6 +134,18 @@ async fn the_seeds_of_another_strategy_wait_with_it() {
 }
 
 #[tokio::test]
+async fn the_broker_s_address_stays_with_the_name_that_it_comes_from() {
+    let start = format!("{BASE}agent.broker.kind = tcp\n");
+    let mut bed = bed(&start);
+    let more = "node.name = \"emqx@127.0.0.2\"\nagent.broker.probe.rise = 3";
+    let (changed, needs_restart) = bed.with(&start, more).await.unwrap();
+    assert_eq!(changed, ["agent.broker.probe.rise"]);
+    assert!(needs_restart.contains(&BROKER_ADDRESS.to_owned()), "{needs_restart:?}");
+    let broker = bed.in_use.borrow().agent.broker.clone();
+    assert_eq!((&*broker.address, broker.probe.rise), ("127.0.0.1:1883", 3));
+}
+
+#[tokio::test]
 async fn an_open_api_keeps_its_token() {
     let open = format!("{BASE}agent.api {{ listen = \"0.0.0.0:7370\", token = one }}\n");
     let mut bed = bed(&open);
