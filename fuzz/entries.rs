@@ -14,7 +14,7 @@ use muster::protocol::dist::frame::{Decoder, Prefix};
 use muster::protocol::dist::handshake::{Decision, Event, Handshake, HandshakeError, Local};
 use muster::protocol::dist::link::{self, Link, LinkTimes};
 use muster::protocol::membership::{
-    Durable, Effect, LinkKey, MAX_MEMBERS, Membership, Message, Settings, Timing,
+    Durable, Effect, Limits, LinkKey, Membership, Message, Settings, Timing,
 };
 use muster::secret::Secret;
 
@@ -221,6 +221,9 @@ pub fn membership(data: &[u8]) {
         autoheal: true,
         autoclean: Some(Duration::from_secs(60)),
         full_mesh_limit: 3,
+        leave_on_stop: false,
+        whole_view_limit: Settings::WHOLE_VIEW,
+        limits: Limits::default(),
         timing: Timing::default(),
     };
     let start = |node, boot| {
@@ -251,7 +254,7 @@ pub fn membership(data: &[u8]) {
     }
     assert_eq!(here.me().node, name("a@127.0.0.1"));
     assert_eq!(here.me().boot, BootId(1));
-    assert!(here.table().member_count() <= MAX_MEMBERS);
+    assert!(here.table().member_count() <= Limits::default().members);
 }
 
 /// Multicast datagrams: as they come, and under the right seal, which no fuzzer finds.

@@ -54,7 +54,7 @@ pub use reload::{Read, SetLogLevel};
 use crate::api::probes::{self, ProbeListener};
 use crate::api::{self, ApiState};
 use crate::command::{Command, Commands, ReloadRequest, Reloads};
-use crate::config::{ApiListen, Config, Loaded, StrategyConfig};
+use crate::config::{AddressType, ApiListen, Config, LeaveOnStop, Loaded, StrategyConfig};
 use crate::events::EventLog;
 use crate::follow::{Followers, World};
 use crate::mesh::tls::{TlsContext, TlsError};
@@ -62,7 +62,7 @@ use crate::mesh::{LinkTimes, Listening, Mesh, MeshError, MeshSettings};
 use crate::metrics::Metrics;
 use crate::node::BootId;
 use crate::notices::Notices;
-use crate::protocol::membership::{Membership, Settings, Timing};
+use crate::protocol::membership::{Limits, Membership, Settings, Timing};
 use crate::resolve::Resolver;
 use crate::{discovery, view};
 use disk::{Saver, StateDir};
@@ -323,6 +323,9 @@ fn member(
         autoheal: config.cluster.autoheal,
         autoclean: config.cluster.autoclean,
         full_mesh_limit: config.agent.mesh.full_mesh_limit,
+        leave_on_stop: leaves_on_stop(config),
+        whole_view_limit: Settings::WHOLE_VIEW,
+        limits: Limits::default(),
         timing: Timing::default(),
     };
     let machine = Membership::new(settings, durable, Duration::ZERO, rand::random());
@@ -343,6 +346,21 @@ fn member(
     };
     let inputs = Inputs { mesh: mesh_events, discovery: answers, commands, config: changes, stop };
     Ok((snapshot, Box::pin(driver.run(inputs))))
+}
+
+/// What `agent.leave_on_stop` comes to: by itself a node leaves where its name is an
+/// address that the next pod does not have.
+fn leaves_on_stop(config: &Config) -> bool {
+    match config.agent.leave_on_stop {
+        LeaveOnStop::Always => true,
+        LeaveOnStop::Never => false,
+        LeaveOnStop::Auto => match &config.cluster.strategy {
+            StrategyConfig::K8s(k8s) => {
+                matches!(k8s.address_type, AddressType::Ip | AddressType::Dns)
+            }
+            _ => false,
+        },
+    }
 }
 
 fn is_singleton(config: &Config) -> bool {

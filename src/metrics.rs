@@ -32,6 +32,13 @@ pub struct Cause {
     pub cause: Word,
 }
 
+/// `limit`: which bound was reached.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
+pub struct Reached {
+    /// The bound, a fixed word.
+    pub limit: Word,
+}
+
 /// `direction` and `outcome` of a handshake.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
 pub struct Handshake {
@@ -89,6 +96,8 @@ pub struct Metrics {
     pub links_refused: Family<Cause, Counter>,
     /// Frames that were read and not used, by cause.
     pub frames_ignored: Family<Cause, Counter>,
+    /// Bounds of the membership that were reached, by limit; at most once a second each.
+    pub limits_reached: Family<Reached, Counter>,
     /// Things dropped because a bounded queue was full, by queue.
     pub queue_drops: Family<Cause, Counter>,
     /// Membership messages sent.
@@ -134,6 +143,7 @@ impl Default for Metrics {
             connections_refused: Family::default(),
             links_refused: Family::default(),
             frames_ignored: Family::default(),
+            limits_reached: Family::default(),
             queue_drops: Family::default(),
             messages_sent: Counter::default(),
             messages_received: Counter::default(),
@@ -168,6 +178,11 @@ impl Default for Metrics {
             "frames_ignored",
             "Mesh frames read and not used",
             metrics.frames_ignored.clone(),
+        );
+        registry.register(
+            "limit_reached",
+            "Seconds in which a bound of the membership's tables was reached",
+            metrics.limits_reached.clone(),
         );
         registry.register(
             "queue_drops",

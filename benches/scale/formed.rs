@@ -51,7 +51,9 @@ impl Formed {
         let mut machines: Vec<(Membership, Duration)> = (0..members)
             .map(|node| {
                 let boot = BootId(world.rng.random());
-                let settings = world.settings(node, boot);
+                let mut settings = world.settings(node, boot);
+                // Nobody is to prove to thousands what thousands know.
+                settings.limits.unproven_at_once = u32::MAX;
                 let disk = Durable { id: Some(ID), ..Durable::default() };
                 let base = Duration::from_millis(world.rng.random_range(0..100_000));
                 (Membership::new(settings, disk, base, world.rng.random()), base)
@@ -60,7 +62,9 @@ impl Formed {
         let records: Vec<Record> = machines.iter().map(|(m, _)| m.me().clone()).collect();
         let frames: Vec<Vec<u8>> = records
             .chunks(MAX_RECORDS)
-            .map(|part| Message::Sync { records: part.to_vec(), want: Vec::new() }.encode())
+            .map(|part| {
+                Message::Sync { records: part.to_vec(), want: Vec::new(), ask: None }.encode()
+            })
             .collect();
         for (node, (machine, base)) in machines.iter_mut().enumerate() {
             tell(machine, *base, &records[(node + 1) % members], &frames);
@@ -117,6 +121,7 @@ fn plan(nodes: usize, seed: u64) -> Plan {
             autoheal: true,
             autoclean: None,
             full_mesh_limit: 64,
+            whole_view_limit: 64,
             cookie: 0,
             registry: false,
         }],

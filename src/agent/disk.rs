@@ -4,6 +4,7 @@
 //! it was given and reports which version is on disk. It ends when the saver is
 //! dropped; [`Saver::flush`] waits for the last write.
 
+use std::collections::BTreeMap;
 use std::fs::{self, File, OpenOptions, TryLockError};
 use std::io::{self, Write as _};
 use std::os::unix::fs::{DirBuilderExt as _, OpenOptionsExt as _};
@@ -72,6 +73,9 @@ struct Stored {
     /// Since 0.2.0, which 0.1.0 skips: why this node drains.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     draining: Option<String>,
+    /// Since 0.2.0: who brought which member that no link has proven.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    brought: BTreeMap<NodeName, NodeName>,
     members: Vec<StoredRecord>,
 }
 
@@ -215,6 +219,7 @@ fn parse(bytes: &[u8], node: &NodeName, cluster: &str) -> Result<Durable, String
         incarnation: stored.incarnation,
         left: stored.left,
         discovery_off: stored.discovery_off,
+        brought: stored.brought,
         draining: stored.draining.filter(|reason| reason.len() <= MAX_DETAIL),
         records: stored.members.into_iter().map(|record| record.revive(node)).collect(),
     })
@@ -277,6 +282,7 @@ fn render(node: &NodeName, cluster: &str, durable: &Durable) -> Vec<u8> {
         left: durable.left,
         discovery_off: durable.discovery_off,
         draining: durable.draining.clone(),
+        brought: durable.brought.clone(),
         members: durable.records.iter().map(StoredRecord::keep).collect(),
     };
     // Plain data with text keys always serialises.

@@ -21,7 +21,7 @@ use crate::config::Config;
 use crate::discovery::{DiscoveryEvent, DiscoveryHandle};
 use crate::escape::escaped;
 use crate::mesh::{DialError, LinkId, Mesh, MeshEvent, SendOutcome};
-use crate::metrics::{Cause, Metrics, Word};
+use crate::metrics::{Cause, Metrics, Reached, Word};
 use crate::node::NodeName;
 use crate::protocol::membership::{
     DialFailure, Effect, LinkKey, Membership, Note, Reason, RequestId,
@@ -148,7 +148,7 @@ impl Driver {
         let now = self.now();
         match event {
             MeshEvent::Up { link, peer, dialed, rtt, remote, local } => {
-                self.presenter.linked(&peer, remote.ip(), local.ip());
+                self.presenter.linked(LinkKey(link.0), &peer, remote.ip(), local.ip());
                 self.machine.handle_link_up(now, LinkKey(link.0), &peer, dialed, rtt);
             }
             MeshEvent::Frame { link, payload } if payload == reach::ASK => self.tell_reach(link),
@@ -159,6 +159,7 @@ impl Driver {
             MeshEvent::Down { link, reason, .. } => {
                 debug!(link = link.0, "link ended: {reason}");
                 self.machine.handle_link_down(now, LinkKey(link.0));
+                self.presenter.unlinked(LinkKey(link.0));
                 self.book.news = true;
             }
             MeshEvent::DialFailed { peer, error, cause, after } => {
@@ -258,7 +259,10 @@ impl Driver {
                 "this node was removed from the cluster by an operator and stays out until join \
                  or discovery enable"
             ),
-            Note::WeRefused(peer, text) => warn!(%peer, "refused a link: {}", escaped(&text)),
+            Note::WeRefused(peer, link, text) => {
+                let address = self.presenter.remote(link).map(tracing::field::display);
+                warn!(%peer, address, "refused a link: {}", escaped(&text));
+            }
             Note::Refusal { peer, code, ours, text } => {
                 self.presenter.refusals.refused(&peer, code, ours, &text);
                 if ours {
@@ -266,7 +270,18 @@ impl Driver {
                     self.metrics.links_refused.get_or_create(&cause).inc();
                 }
             }
-            Note::TheyRefused(peer, text) => warn!(%peer, "{}", escaped(&text)),
+            Note::TheyRefused(peer, link, text) => {
+                let address =
+                    link.and_then(|link| self.presenter.remote(link)).map(tracing::field::display);
+                warn!(%peer, address, "{}", escaped(&text));
+            }
+            Note::Limit(limit) => {
+                let reached = Reached { limit: Word(limit.word()) };
+                let times = self.metrics.limits_reached.get_or_create(&reached).inc();
+                if times == 0 {
+                    warn!("a limit is reached ({}): {}", limit.word(), limit.text());
+                }
+            }
             Note::Conflict(Some(text)) => error!("{}", escaped(&text)),
             Note::Conflict(None) => info!("the conflict over this node's name is over"),
             Note::BadMessage(peer, text) => {

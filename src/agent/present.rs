@@ -13,7 +13,9 @@ use crate::config::Config;
 use crate::events::{Event, EventKind, EventLog};
 use crate::node::NodeName;
 use crate::notices::Notices;
-use crate::protocol::membership::{Health, Membership, News, Reason, Record, Standing, State};
+use crate::protocol::membership::{
+    Health, LinkKey, Membership, News, Reason, Record, Standing, State,
+};
 use crate::view::{
     BrokerView, ClusterState, DiscoveryView, LastChange, LinkState, Member, MemberStatus, Snapshot,
 };
@@ -28,6 +30,9 @@ pub(super) struct Presenter {
     started: SystemTime,
     changes: BTreeMap<NodeName, LastChange>,
     addresses: BTreeMap<NodeName, SocketAddr>,
+    /// The peer of each link, and the addresses of its ends. Whoever is at the other end
+    /// need not be whom it says, until the machine admits it.
+    links: BTreeMap<LinkKey, (NodeName, IpAddr, IpAddr)>,
     /// The status of each member's broker, and since when.
     brokers: BTreeMap<NodeName, (BrokerStatus, SystemTime)>,
     pub(super) discovery: DiscoveryView,
@@ -48,14 +53,42 @@ impl Presenter {
             started: SystemTime::now(),
             changes: BTreeMap::new(),
             addresses: BTreeMap::new(),
+            links: BTreeMap::new(),
             brokers: BTreeMap::new(),
             discovery,
             refusals,
         }
     }
 
-    /// A link told where a node lives, and from where we speak to it.
-    pub(super) fn linked(&mut self, peer: &NodeName, remote: IpAddr, local: IpAddr) {
+    /// A link is up.
+    pub(super) fn linked(&mut self, link: LinkKey, peer: &NodeName, remote: IpAddr, local: IpAddr) {
+        self.links.insert(link, (peer.clone(), remote, local));
+    }
+
+    /// A link has ended.
+    pub(super) fn unlinked(&mut self, link: LinkKey) {
+        self.links.remove(&link);
+    }
+
+    /// Where the other end of a link is.
+    pub(super) fn remote(&self, link: LinkKey) -> Option<IpAddr> {
+        self.links.get(&link).map(|(_, remote, _)| *remote)
+    }
+
+    /// The links to members tell where these live, and from where we speak to them.
+    fn learn_addresses(&mut self, machine: &Membership) {
+        let admitted: Vec<_> = self
+            .links
+            .iter()
+            .filter(|(key, (peer, ..))| machine.link(peer).is_some_and(|(held, _)| held == **key))
+            .map(|(_, ends)| ends.clone())
+            .collect();
+        for (peer, remote, local) in admitted {
+            self.learn_address(&peer, remote, local);
+        }
+    }
+
+    fn learn_address(&mut self, peer: &NodeName, remote: IpAddr, local: IpAddr) {
         let mesh = &self.config.agent.mesh;
         if let Some(port) = mesh.port_of(peer) {
             self.addresses.insert(peer.clone(), SocketAddr::new(remote, port));
@@ -114,6 +147,7 @@ impl Presenter {
     /// The cluster as it is now.
     pub(super) fn snapshot(&mut self, machine: &Membership) -> Snapshot {
         self.watch_brokers(machine);
+        self.learn_addresses(machine);
         let cluster = &self.config.cluster;
         let members = match machine.state() {
             State::Left => Vec::new(),

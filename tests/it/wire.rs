@@ -11,8 +11,9 @@ use minicbor::data::Type;
 use muster::attributes::{Attributes, Broker, BrokerStatus, Tags};
 use muster::node::{BootId, ClusterId, Incarnation, NodeName, Role};
 use muster::protocol::membership::{
-    BUCKETS, BUCKETS_V1, ByeCode, Durable, Effect, Epoch, Health, Hello, Intent, LinkKey,
-    Membership, Message, Note, PROTOCOL, PROTOCOL_MIN, Reason, Record, Settings, Standing, Timing,
+    Ask, BUCKETS, BUCKETS_V1, ByeCode, Durable, Effect, Epoch, Health, Hello, Intent, Limits,
+    LinkKey, Membership, Message, Note, PROTOCOL, PROTOCOL_MIN, Reason, Record, Settings, Standing,
+    Timing,
 };
 
 const LINK: LinkKey = LinkKey(1);
@@ -114,7 +115,10 @@ fn messages_v2() -> Vec<(String, Message)> {
         ("hello", Message::Hello(Box::new(hello))),
         ("gossip", Message::Gossip { id: None, news: news.clone() }),
         ("digest", Message::Digest { buckets: (0..BUCKETS as u64).map(|n| n << 50).collect() }),
-        ("sync", Message::Sync { records: news, want: vec![0, 23, 24, 255] }),
+        ("sync", Message::Sync { records: news, want: vec![0, 23, 24, 255], ask: Some(Ask::More) }),
+        ("sync_whole", Message::Sync { records: vec![], want: vec![], ask: Some(Ask::Whole) }),
+        ("sync_parts", Message::Sync { records: vec![], want: vec![7], ask: Some(Ask::Parts) }),
+        ("purge", Message::Purge { id: 1 << 63, brought_by: name("emqx6@10.0.0.6") }),
     ];
     messages.into_iter().map(|(file, message)| (file.to_owned(), message)).collect()
 }
@@ -144,7 +148,7 @@ fn messages() -> Vec<(String, Message)> {
         ("ping_reply", Message::PingReply { seq: 5, target: name("emqx3@fe80::1"), alive: false }),
         ("gossip", Message::Gossip { id, news: records() }),
         ("digest", Message::Digest { buckets: (0..BUCKETS_V1 as u64).map(|n| n << 50).collect() }),
-        ("sync", Message::Sync { records: records(), want: vec![0, 23, 24, 63] }),
+        ("sync", Message::Sync { records: records(), want: vec![0, 23, 24, 63], ask: None }),
         ("view", Message::View { view: 99, id }),
     ];
     let codes = [
@@ -250,6 +254,9 @@ fn machine() -> Membership {
         autoheal: true,
         autoclean: None,
         full_mesh_limit: 64,
+        leave_on_stop: false,
+        whole_view_limit: Settings::WHOLE_VIEW,
+        limits: Limits::default(),
         timing: Timing::default(),
     };
     let mut machine = Membership::new(settings, Durable::default(), Duration::ZERO, 1);
@@ -369,7 +376,7 @@ fn what_a_newer_release_adds_is_skipped_or_dropped_and_ends_no_link() {
         bytes[at + 1] = 17;
         bytes
     };
-    for frame in [&b"\x82\x0a\x81\x01"[..], b"\x82\x18\xff\x80", &standing, b"", b"\xff"] {
+    for frame in [&b"\x82\x0b\x81\x01"[..], b"\x82\x18\xff\x80", &standing, b"", b"\xff"] {
         let (said, noted, closed) = answers(&mut machine, frame);
         assert!(said.is_empty() && !closed, "{frame:?}: {said:?}");
         assert!(matches!(noted[..], [Note::BadMessage(..)]), "{frame:?}: {noted:?}");

@@ -109,6 +109,8 @@ pub struct ClusterPlan {
     pub autoclean: Option<Duration>,
     /// `agent.mesh.full_mesh_limit`.
     pub full_mesh_limit: usize,
+    /// Up to so many records a view is sent whole.
+    pub whole_view_limit: usize,
     /// Nodes of different cookies never finish a handshake.
     pub cookie: u8,
     /// Discovery knows the nodes that run (etcd), else all that are configured (static).
@@ -170,6 +172,7 @@ impl Plan {
                 autoheal: rng.random_bool(0.85),
                 autoclean: rng.random_bool(0.4).then(|| ms(rng.random_range(15_000..60_000))),
                 full_mesh_limit: if rng.random_bool(0.3) { 6 } else { 64 },
+                whole_view_limit: if rng.random_bool(0.5) { rng.random_range(2..9) } else { 64 },
                 cookie: if rng.random_bool(0.3) { index } else { 0 },
                 registry: rng.random_bool(0.5),
             })

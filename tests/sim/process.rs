@@ -5,8 +5,8 @@ use std::time::Duration;
 
 use muster::node::{BootId, ClusterId, NodeName};
 use muster::protocol::membership::{
-    Action, DialFailure, Durable, Epoch, LinkKey, Membership, Record, Refused, RequestId, Settings,
-    Standing, Timing,
+    Action, DialFailure, Durable, Epoch, Limits, LinkKey, Membership, Record, Refused, RequestId,
+    Settings, Standing, Timing,
 };
 use rand::RngExt;
 
@@ -93,6 +93,9 @@ impl World {
             autoheal: cluster.autoheal,
             autoclean: cluster.autoclean,
             full_mesh_limit: cluster.full_mesh_limit,
+            leave_on_stop: false,
+            whole_view_limit: cluster.whole_view_limit,
+            limits: Limits::default(),
             timing: Timing::default(),
         }
     }

@@ -32,6 +32,7 @@ fn durable() -> Durable {
         left: false,
         discovery_off: true,
         draining: Some("maintenance".to_owned()),
+        brought: [(NodeName::parse("emqx4@127.0.0.1").unwrap(), node())].into(),
         records: vec![tombstone.revive(&node()), stopped.revive(&node())],
     }
 }

@@ -61,6 +61,17 @@ impl Membership {
         Ok(())
     }
 
+    /// The same as before, in a higher incarnation: a sign of life for everybody.
+    pub(super) fn say_anew(&mut self, now: Duration) {
+        if self.me.standing == Standing::Left {
+            return;
+        }
+        self.me.incarnation = self.me.incarnation.next();
+        self.me.reason = Some(Reason::Refuted);
+        self.set_me(now);
+        self.announce(now);
+    }
+
     /// What goes into this node's record.
     pub(super) fn own_attributes(&self) -> Option<Arc<Attributes>> {
         let is_member = self.me.standing != Standing::Left;

@@ -4,15 +4,23 @@ use std::time::Duration;
 
 use rand::RngExt;
 
-use super::links::{DialFailure, Link, LinkKey, Phase};
+use super::learn::Manner;
+use super::links::{DialFailure, Dialing, Link, LinkKey, Phase};
 use super::message::{ByeCode, Hello, Intent, Message, PROTOCOL, PROTOCOL_MIN, Version};
-use super::record::{Health, Reason, Standing};
+use super::record::{Health, Reason, Record, Standing};
 use super::{Effect, Membership, Note, Refused};
 use crate::escape::escaped;
 use crate::node::NodeName;
 
 /// Dials under way at once: a full mesh's worth.
 const MAX_DIALS: usize = 64;
+
+/// Of these, as many to members that no link has proven.
+const MAX_UNPROVEN_DIALS: usize = 8;
+
+/// A joining node compares views with the peers that it meets one after another: those
+/// that it meets together would tell it the same.
+const GREETING_PAUSE: Duration = Duration::from_millis(30);
 
 /// A peer that we turn away: the code it is told and the words for both logs.
 struct Verdict(ByeCode, String);
@@ -32,9 +40,8 @@ impl Membership {
         let state = self.links.peer(peer);
         state.failed_at = None;
         let intent = state.intent;
-        if dialed && state.dialing {
-            state.dialing = false;
-            self.links.dialing -= 1;
+        if dialed {
+            self.links.end_dial(peer);
         }
         let mut link = Link {
             peer: peer.clone(),
@@ -44,6 +51,10 @@ impl Membership {
             said: self.id,
             up_at: now,
             heard: now,
+            answered: now,
+            is_in_trouble: false,
+            sound_since: Duration::ZERO,
+            is_parting: false,
             boot: None,
             rtt: None,
             peer_wants: true,
@@ -77,14 +88,20 @@ impl Membership {
     pub fn handle_link_down(&mut self, now: Duration, key: LinkKey) {
         self.notice_lag(now);
         let Some(link) = self.links.links.remove(&key) else { return };
+        self.reconciliation.ended(key);
         let peer = link.peer.clone();
         let state = self.links.peer(&peer);
         if state.link == Some(key) {
             state.link = None;
             state.failures = 0;
+            // Whoever held a link to a member that ended unasked finds out why, also where
+            // it wants none: nobody else may be looking.
+            state.is_followed = !link.is_parting;
             if self.wants(&peer) {
                 // Reconnect at once: refused proves a crash, accepted that nothing happened.
                 self.links.plan(&peer, now);
+            } else {
+                self.links.forget(&peer);
             }
         } else if state.due.is_none() && self.links.active(&peer).is_none() {
             self.redial_later(now, &peer);
@@ -97,25 +114,23 @@ impl Membership {
     /// A dial attempt failed.
     pub fn handle_dial_failed(&mut self, now: Duration, node: &NodeName, failure: &DialFailure) {
         self.notice_lag(now);
-        let state = self.links.peer(node);
-        if state.dialing {
-            state.dialing = false;
-            self.links.dialing -= 1;
-        }
+        self.links.end_dial(node);
         let state = self.links.peer(node);
         state.tried = true;
         if *failure != DialFailure::Yield {
             state.failed_at = Some(now);
+            self.doubt_existence(node);
         }
+        let state = self.links.peer(node);
         let evidence = *failure == DialFailure::Refused && std::mem::take(&mut state.trust_refusal);
         if evidence && self.links.active(node).is_none() {
             self.declare_down(now, node, Reason::Refused);
         }
         match failure {
-            DialFailure::Refused => self.complain(node, None),
+            DialFailure::Refused => self.complain(node, None, None),
             DialFailure::Unreachable(text) | DialFailure::Rejected(text) => {
                 let text = format!("cannot connect to {node}: {text}");
-                self.complain(node, Some(text));
+                self.complain(node, None, Some(text));
             }
             DialFailure::Yield => {}
         }
@@ -130,13 +145,22 @@ impl Membership {
         self.consider_founding(now);
     }
 
+    /// A member that no link has proven could not be dialled: it takes no place among
+    /// those who link to each other, until it is heard or tried again.
+    fn doubt_existence(&mut self, node: &NodeName) {
+        let running = self.table.member(node).is_some_and(Record::is_running);
+        if running && self.table.is_unproven(node) && self.doubtful.insert(node.clone()) {
+            self.ring.remove(node);
+        }
+    }
+
     /// Notes a refusal or failure once, until it changes or a link comes up.
-    fn complain(&mut self, node: &NodeName, text: Option<String>) {
+    fn complain(&mut self, node: &NodeName, key: Option<LinkKey>, text: Option<String>) {
         let state = self.links.peer(node);
         if text.is_some() && state.complaint != text {
             state.complaint.clone_from(&text);
             if let Some(text) = text {
-                self.note(Note::TheyRefused(node.clone(), text));
+                self.note(Note::TheyRefused(node.clone(), key, text));
             }
         }
     }
@@ -156,7 +180,8 @@ impl Membership {
         let state = self.links.peer(node);
         let exponent = state.failures.min(16);
         state.failures += 1;
-        let delay = (timing.redial_min * (1 << exponent)).min(timing.redial_max);
+        let first = if state.is_followed { timing.redial_follow } else { timing.redial_min };
+        let delay = (first * (1 << exponent)).min(timing.redial_max);
         delay.mul_f64(self.rng.random_range(0.5..1.0))
     }
 
@@ -165,15 +190,20 @@ impl Membership {
         while self.links.dialing < MAX_DIALS
             && let Some(node) = self.links.pop_due(now)
         {
+            let is_unproven = self.table.is_unproven(&node);
+            if is_unproven && self.links.dialing_unproven >= MAX_UNPROVEN_DIALS {
+                let later =
+                    self.settings.timing.redial_min.mul_f64(self.rng.random_range(0.5..2.0));
+                self.links.plan(&node, now + later);
+                continue;
+            }
             let wanted = self.wants(&node) && self.links.active(&node).is_none();
             if wanted && self.greeting(now, &node) {
                 self.links.plan(&node, now + self.settings.timing.redial_min * 2);
                 continue;
             }
-            let state = self.links.peer(&node);
-            if wanted && !state.dialing {
-                state.dialing = true;
-                self.links.dialing += 1;
+            if wanted && self.links.peer(&node).dialing == Dialing::No {
+                self.links.begin_dial(&node, is_unproven);
                 self.effects.push_back(Effect::Dial(node));
             } else if !wanted && self.table.member(&node).is_none() {
                 self.links.forget(&node);
@@ -215,7 +245,7 @@ impl Membership {
         }
         if self.me.standing == Standing::Left && hello.cluster == self.settings.cluster {
             // We may have left in an epoch of which our disk has lost the number.
-            hello.you.iter().for_each(|you| self.hear_of_self(now, you));
+            hello.you.iter().for_each(|you| self.hear_you(now, key, you));
         }
         self.hear_of_departure(now, key, &hello);
         if let Err(verdict) = self.judge(key, &hello) {
@@ -260,15 +290,20 @@ impl Membership {
         if hello.cluster != self.settings.cluster {
             return;
         }
+        // Another process under the name of a member that is linked does not speak for it.
+        let holder = self.links.active(&held.node).and_then(|(_, link)| link.boot);
+        if holder.is_some_and(|boot| boot != hello.me.boot) {
+            return;
+        }
         let asked = hello.intent != Intent::Meet
             || self.links.links.get(&key).is_some_and(|link| link.intent != Intent::Meet);
         let merge = self.settings.automatic && hello.automatic;
         let elsewhere = hello.id.is_some() && self.id.is_some() && hello.id != self.id;
         if hello.me.standing == Standing::Left {
-            self.learn(now, hello.me.clone());
+            self.hear(now, key, vec![hello.me.clone()], Manner::Told);
         } else if elsewhere && !merge && !asked && hello.me.epoch > held.epoch {
             let left = self.tombstone(&held, Standing::Left, Reason::Left, &held.node);
-            self.learn(now, left);
+            self.hold(now, &left);
         }
     }
 
@@ -380,28 +415,61 @@ impl Membership {
         state.tried = true;
         state.failures = 0;
         state.trust_refusal = true;
+        state.is_followed = false;
         state.complaint = None;
         state.intent = Intent::Meet;
         self.links.unplan(&peer);
         let will_move = self.agree_on_id(now, key, mine, &hello);
         // Who is about to move here speaks for the cluster that it leaves.
         if let Some(said) = hello.you.filter(|_| !will_move) {
-            self.learn(now, said);
+            self.hear_you(now, key, &said);
         }
         if self.me.standing == Standing::Left || !self.is_open(key) {
             return;
         }
         if hello.me.is_member() && !will_move {
-            self.learn(now, hello.me);
+            self.hear(now, key, vec![hello.me], Manner::Told);
+            self.prove(&peer);
         }
         if theirs == Intent::Meet {
             self.tell_doubts(key, &peer);
         }
         self.grant_requests(now, &peer);
         if view != self.table.view_hash(self.id, version) {
-            self.sync_with(key);
+            self.compare_at_greeting(now, key);
         }
         self.consider_founding(now);
+    }
+
+    /// Views differ at the first word. Of two that speak version 2 the one that dialled
+    /// begins, so that one exchange is had and not two.
+    fn compare_at_greeting(&mut self, now: Duration, key: LinkKey) {
+        let link = self.links.links.get(&key);
+        let begins = link.is_some_and(|link| link.dialed || link.version == Version::V1);
+        let paused = now.saturating_sub(self.greeted_at) >= GREETING_PAUSE;
+        if begins && paused {
+            self.greeted_at = now;
+            self.sync_with(now, key);
+        } else {
+            self.repair_soon(now);
+        }
+    }
+
+    /// A link is up with a member, or an operator or discovery names it: it is real.
+    pub(super) fn prove(&mut self, node: &NodeName) {
+        if self.table.prove(node) {
+            self.durable_changed();
+        }
+        if self.doubtful.remove(node) && self.table.member(node).is_some_and(Record::is_running) {
+            self.ring.insert(node);
+        }
+    }
+
+    /// What a peer holds of this very node.
+    fn hear_you(&mut self, now: Duration, key: LinkKey, you: &Record) {
+        if you.node == self.me.node {
+            self.hear(now, key, vec![you.clone()], Manner::Told);
+        }
     }
 
     pub(super) fn is_open(&self, key: LinkKey) -> bool {
@@ -412,9 +480,8 @@ impl Membership {
     fn challenge(&mut self, now: Duration, holder: LinkKey, newcomer: LinkKey) {
         let patience = self.patience(holder).unwrap_or_default();
         let deadline = now + self.settings.timing.challenge_timeout.max(patience);
-        let seq = self.detector.challenge(holder, newcomer, deadline);
-        let ping = self.ping(seq, holder);
-        self.send(holder, &ping);
+        let seq = self.detector.challenge(newcomer, deadline);
+        self.send_ping(now, seq, holder);
     }
 
     /// The holder of a contested name answered: the newcomer is refused.
@@ -478,7 +545,7 @@ impl Membership {
         self.note(Note::Refusal { peer: peer.clone(), code, ours: true, text: text.clone() });
         if self.links.peer(&peer).complaint.as_ref() != Some(&text) {
             self.links.peer(&peer).complaint = Some(text.clone());
-            self.note(Note::WeRefused(peer, text.clone()));
+            self.note(Note::WeRefused(peer, key, text.clone()));
         }
         self.bye(key, code, text);
     }
@@ -495,6 +562,9 @@ impl Membership {
         let peer = link.peer.clone();
         // It goes to operators, by way of the log, the API and their terminals.
         let text = &escaped(text);
+        link.is_parting = true;
+        // Whoever was not admitted cannot tell what this node's name is worth.
+        let is_admitted = link.is_active();
         match code {
             Some(ByeCode::Stopping | ByeCode::Idle | ByeCode::Duplicate) => return,
             _ => link.phase = Phase::Closing,
@@ -505,7 +575,7 @@ impl Membership {
             state.link = None;
         }
         match code {
-            Some(ByeCode::NameConflict) => self.yield_name(now, text),
+            Some(ByeCode::NameConflict) if is_admitted => self.yield_name(now, text),
             Some(ByeCode::AutohealOff) => self.table.seen(now, &peer),
             _ => {}
         }
@@ -514,7 +584,7 @@ impl Membership {
             let (peer, text) = (peer.clone(), text.clone());
             self.note(Note::Refusal { peer, code, ours: false, text });
         }
-        self.complain(&peer, Some(text.to_owned()));
+        self.complain(&peer, Some(key), Some(text.to_owned()));
     }
 
     /// A peer will not talk to us, or we not to it: requests fail, and we wait long.
@@ -533,6 +603,7 @@ impl Membership {
     pub(super) fn bye(&mut self, key: LinkKey, code: ByeCode, text: String) {
         let Some(link) = self.links.links.get_mut(&key) else { return };
         link.phase = Phase::Closing;
+        self.reconciliation.ended(key);
         let peer = link.peer.clone();
         if self.links.peer(&peer).link == Some(key) {
             self.links.peer(&peer).link = None;

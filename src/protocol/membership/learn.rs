@@ -4,12 +4,27 @@ use std::time::Duration;
 
 use rand::RngExt;
 
+use super::door::{Admitted, Known, Unfit, admit};
+use super::limits::Limit;
 use super::links::LinkKey;
 use super::message::{ByeCode, Hello, Intent, Message};
 use super::record::{Epoch, Health, Reason, Record, Standing};
-use super::table::Applied;
+use super::table::{Applied, Origin};
 use super::{Effect, Membership, News, Note};
-use crate::node::{ClusterId, Incarnation, NodeName};
+use crate::node::{BootId, ClusterId, Incarnation, NodeName};
+
+/// Other process lives under this node's name that are remembered: more than one at a time
+/// is an accident, more than these a lie.
+const MAX_RIVALS: usize = 16;
+
+/// How a record was heard.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Manner {
+    /// As news: to be told on.
+    Told,
+    /// Where views were compared: most of the others know it, or compare theirs too.
+    Compared,
+}
 
 /// What became of a record that was heard.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -26,31 +41,108 @@ pub(super) enum Held {
 const FRESH: Duration = Duration::from_millis(1500);
 
 impl Membership {
-    /// Hears a statement about any node.
-    pub(super) fn learn(&mut self, now: Duration, record: Record) {
+    /// Hears what came over a link: each statement goes through the door first.
+    pub(super) fn hear(
+        &mut self,
+        now: Duration,
+        key: LinkKey,
+        claims: Vec<Record>,
+        manner: Manner,
+    ) {
+        let Some(speaker) = self.links.links.get(&key).map(|link| link.peer.clone()) else {
+            return;
+        };
+        for claim in claims {
+            let linked = self.links.active(&claim.node);
+            let heard = linked.filter(|(_, link)| now.saturating_sub(link.heard) < FRESH);
+            let known = Known {
+                speaker: &speaker,
+                held: self.table.get(&claim.node),
+                linked: heard.and_then(|(_, link)| link.boot),
+                burials: self.table.next_burial(),
+            };
+            match admit(claim, known) {
+                Ok(admitted) => self.learn(now, &speaker, admitted, manner),
+                Err(Unfit::Numbers) => self.reached(now, Limit::Numbers),
+                Err(Unfit::NotItsOwn) => {}
+            }
+        }
+    }
+
+    /// Learns a statement that was let in.
+    fn learn(&mut self, now: Duration, speaker: &NodeName, said: Admitted, manner: Manner) {
+        let is_new = self.table.get(&said.record().node).is_none();
+        let record = said.into_record();
         if record.node == self.me.node {
+            self.rumours.heard_again(&record, speaker);
             return self.hear_of_self(now, &record);
         }
         if self.me.standing == Standing::Left {
             return;
         }
+        let mut origin = Origin::Known;
+        if is_new && record.node != *speaker && !self.is_named(&record.node) {
+            if record.is_member() && !self.growth.take(now) {
+                return self.reached(now, Limit::Unproven);
+            }
+            origin = Origin::Brought(speaker.clone());
+        }
         let record = self.weigh(now, record);
-        if self.hold(now, &record) == Held::Known {
-            self.confirmed(now, &record);
+        match self.hold_from(now, &record, &origin, manner) {
+            Held::Known => {
+                self.rumours.heard_again(&record, speaker);
+                self.confirmed(now, &record);
+            }
+            Held::New => self.rumours.heard_from(&record.node, speaker),
+            Held::Dropped => {}
+        }
+    }
+
+    /// Whether discovery or an operator named a node.
+    fn is_named(&self, node: &NodeName) -> bool {
+        let asked = self.links.peers.get(node).is_some_and(|peer| peer.intent != Intent::Meet);
+        asked || self.discovered.contains(node)
+    }
+
+    /// A bound is reached; noted now and then.
+    pub(super) fn reached(&mut self, now: Duration, limit: Limit) {
+        if self.bounds.is_news(now, limit) {
+            self.note(Note::Limit(limit));
         }
     }
 
     /// Offers a record to the table; what is new in it has its consequences.
     pub(super) fn hold(&mut self, now: Duration, record: &Record) -> Held {
-        match self.table.apply(now, record) {
+        self.hold_from(now, record, &Origin::Known, Manner::Told)
+    }
+
+    fn hold_from(
+        &mut self,
+        now: Duration,
+        record: &Record,
+        origin: &Origin,
+        manner: Manner,
+    ) -> Held {
+        match self.table.apply(now, record, origin) {
             Applied::New(before) => {
+                if self.table.tombstone_count() >= self.settings.limits.tombstones {
+                    self.reached(now, Limit::Tombstones);
+                }
                 // It may hold more than this record says, or have let go of it at once.
                 let held = self.table.get(&record.node).unwrap_or(record).clone();
+                if !self.rumours.push(&held, manner) {
+                    self.reached(now, Limit::Rumours);
+                }
                 self.changed(now, before.as_ref(), &held);
                 Held::New
             }
             Applied::Known => Held::Known,
-            Applied::Stale | Applied::Full => Held::Dropped,
+            Applied::Stale => Held::Dropped,
+            Applied::Full => {
+                let limit = if record.is_member() { Limit::Members } else { Limit::Tombstones };
+                self.reached(now, limit);
+                Held::Dropped
+            }
         }
     }
 
@@ -82,16 +174,16 @@ impl Membership {
         if before.map(durable) != Some(durable(record)) {
             self.durable_changed();
         }
-        self.rumours.push(record);
         self.gossip_soon(now, !record.is_running());
         self.view_changed(now);
         if before.is_some_and(|before| before.same_news(record)) {
             return;
         }
-        if record.is_running() {
-            self.ring.insert(&node);
-        } else {
+        if !record.is_running() {
             self.ring.remove(&node);
+            self.doubtful.remove(&node);
+        } else if !self.doubtful.contains(&node) {
+            self.ring.insert(&node);
         }
         self.detector.forget(&node);
         match record.standing {
@@ -195,7 +287,8 @@ impl Membership {
                     self.me.epoch = Epoch(record.epoch.0);
                     self.set_me(now);
                 } else if record.boot == self.me.boot {
-                    if health == Health::Suspect || health == Health::Down {
+                    let accused = health == Health::Suspect || health == Health::Down;
+                    if accused && !self.is_silent(&record.by) {
                         self.detector.ill();
                     }
                     self.answer(now, record, Reason::Refuted);
@@ -220,6 +313,12 @@ impl Membership {
                 self.become_left(now, record.reason());
             }
         }
+    }
+
+    /// Whether a member does not answer us either: its word is no reason to doubt ourselves.
+    fn is_silent(&self, node: &NodeName) -> bool {
+        let suspect = self.table.member(node).is_some_and(|r| r.health() == Some(Health::Suspect));
+        suspect || self.links.active(node).is_some_and(|(_, link)| link.is_in_trouble)
     }
 
     /// Says of ourselves what beats `record`.
@@ -250,12 +349,24 @@ impl Membership {
                 record.boot, self.me.node
             );
             // The same words again are no further sign of life: it may be gone by then.
-            self.rivals.insert(record.boot, record.incarnation);
+            self.remember_rival(now, record.boot, record.incarnation);
             self.yield_name(now, &text);
             return self.step_aside(now, &text);
         }
         self.answer(now, record, Reason::Restarted);
-        self.rivals.insert(record.boot, self.me.incarnation);
+        self.remember_rival(now, record.boot, self.me.incarnation);
+    }
+
+    fn remember_rival(&mut self, now: Duration, boot: BootId, incarnation: Incarnation) {
+        self.rivals.insert(boot, incarnation);
+        if self.rivals.len() > MAX_RIVALS {
+            // The one that spoke longest ago: each is answered with a higher incarnation.
+            let oldest = self.rivals.iter().min_by_key(|(_, answered)| **answered);
+            if let Some(boot) = oldest.map(|(boot, _)| *boot) {
+                self.rivals.remove(&boot);
+            }
+            self.reached(now, Limit::Rivals);
+        }
     }
 
     /// Gives way to the process that holds our name.
@@ -290,7 +401,7 @@ impl Membership {
     pub(super) fn set_me(&mut self, now: Duration) {
         self.me.attributes = self.own_attributes();
         let me = self.me.clone();
-        self.table.apply(now, &me);
+        self.table.apply(now, &me, &Origin::Known);
         self.durable_changed();
         self.view_changed(now);
     }
@@ -299,7 +410,7 @@ impl Membership {
     pub(super) fn announce(&mut self, now: Duration) {
         let me = self.me.clone();
         self.tell_all(&me);
-        self.rumours.push(&me);
+        self.rumours.push(&me, Manner::Told);
         self.gossip_soon(now, false);
     }
 
@@ -315,7 +426,7 @@ impl Membership {
     /// Joins (again) in an epoch above the one that ended, with an incarnation above any
     /// that others know.
     pub(super) fn rejoin(&mut self, now: Duration, ended: Epoch, known: Incarnation) {
-        self.me.epoch = Epoch(self.me.epoch.max(ended).0 + 1);
+        self.me.epoch = self.me.epoch.max(ended).next();
         self.me.incarnation = self.me.incarnation.max(known).next();
         self.me.standing = Standing::Member(Health::Up);
         self.me.reason = Some(Reason::Announced);
@@ -439,6 +550,7 @@ impl Membership {
         self.ring.clear();
         self.ring.insert(&self.me.node);
         self.rumours.clear();
+        self.doubtful.clear();
         self.detector.clear();
         self.durable_changed();
     }

@@ -3,6 +3,8 @@
 
 use std::time::Duration;
 
+use rand::seq::IteratorRandom;
+
 use super::links::{DialFailure, LinkKey, Phase};
 use super::message::{ByeCode, Intent};
 use super::record::{Health, Reason, Record, Standing};
@@ -35,6 +37,10 @@ impl Membership {
             Action::Leave => self.leave(now).map(|()| true),
             Action::ForceLeave { node, force } => {
                 self.force_leave(now, &node, force).map(|()| true)
+            }
+            Action::ForceLeaveBroughtBy { node } => {
+                self.purge(now, request, &node);
+                Ok(false)
             }
             Action::Describe { tags, broker } => self.describe(now, tags, broker).map(|()| true),
             Action::Drain { reason } => self.drain(now, reason).map(|()| true),
@@ -301,7 +307,7 @@ impl Membership {
                     closing.push((*key, ByeCode::Refused, text));
                 }
                 Phase::Active
-                    if !link.peer_wants && !self.wants(&link.peer) && age >= timing.idle_link =>
+                    if !link.peer_wants && !self.keeps(&link.peer) && age >= timing.idle_link =>
                 {
                     closing.push((*key, ByeCode::Idle, "neither side needs the link".to_owned()));
                 }
@@ -319,9 +325,17 @@ impl Membership {
         let mut candidates: Vec<NodeName> = Vec::new();
         if self.is_full_mesh() {
             candidates.extend(self.table.members().map(|record| record.node.clone()));
+            self.is_well_linked = true;
         } else {
+            // One that could not be dialled once is tried again, in the place it would have.
+            if let Some(node) = self.doubtful.iter().choose(&mut self.rng).cloned() {
+                self.doubtful.remove(&node);
+                self.ring.insert(&node);
+            }
             candidates.extend(self.table.stopped().cloned());
-            candidates.extend(self.ring.neighbours(&self.me.node));
+            let neighbours = self.ring.neighbours(&self.me.node);
+            self.is_well_linked = neighbours.iter().all(|n| self.links.active(n).is_some());
+            candidates.extend(neighbours);
         }
         for node in candidates {
             if !self.links.is_sought(&node) && self.wants(&node) {
@@ -376,13 +390,26 @@ impl Membership {
     /// to be used afterwards but for its effects and [`Membership::durable`].
     pub fn stop(&mut self, now: Duration) {
         if self.me.standing == Standing::Member(Health::Up) {
-            let down = self.me.with(Standing::Member(Health::Down), Reason::Stopped, &self.me.node);
-            self.tell_all(&down);
+            let last = match self.settings.leave_on_stop {
+                false => {
+                    self.me.with(Standing::Member(Health::Down), Reason::Stopped, &self.me.node)
+                }
+                true => self.tombstone(&self.me, Standing::Left, Reason::Left, &self.me.node),
+            };
+            self.tell_all(&last);
+            if self.settings.leave_on_stop {
+                // The next life joins by itself.
+                self.me.epoch = self.me.epoch.next();
+                self.durable_changed();
+            }
         }
         self.stopping = true;
         self.detach(ByeCode::Stopping, &format!("{} stops", self.me.node));
         for request in self.pending.keys().copied().collect::<Vec<_>>() {
             self.end_request(request, Refused::Stopping);
+        }
+        for request in self.purges.requests().collect::<Vec<_>>() {
+            self.effects.push_back(Effect::Reply(request, Err(Refused::Stopping)));
         }
         self.timers = super::Timers { wake: Some(now), ..super::Timers::default() };
     }

@@ -45,7 +45,16 @@ pub(super) struct Link {
     /// The cluster that we said we were in.
     pub said: Option<ClusterId>,
     pub up_at: Duration,
+    /// When anything last came.
     pub heard: Duration,
+    /// When an answer to something of ours last came.
+    pub answered: Duration,
+    /// Whether a probe went unanswered, and nothing was answered since.
+    pub is_in_trouble: bool,
+    /// Pings sent before this say nothing about the way: they waited for an outage's end.
+    pub sound_since: Duration,
+    /// The peer said goodbye: the end of this link is no surprise.
+    pub is_parting: bool,
     /// Known once a hello came.
     pub boot: Option<BootId>,
     /// Known once a round trip was measured.
@@ -61,6 +70,17 @@ pub(super) struct Link {
 impl Link {
     pub(super) fn is_active(&self) -> bool {
         matches!(self.phase, Phase::Active)
+    }
+
+    /// The peer answered something of ours that left at `sent`.
+    pub(super) fn answered(&mut self, now: Duration, sent: Duration) {
+        self.answered = now;
+        if std::mem::take(&mut self.is_in_trouble) {
+            self.sound_since = now;
+        }
+        if sent >= self.sound_since {
+            self.sample_rtt(now.saturating_sub(sent));
+        }
     }
 
     pub(super) fn sample_rtt(&mut self, sample: Duration) {
@@ -104,6 +124,21 @@ impl RoundTrip {
     }
 }
 
+/// Whether a node is being dialled.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Dialing {
+    /// It is not.
+    No,
+    /// In a place of its own.
+    Known,
+    /// In one of the few places for nodes that no link has proven.
+    Unproven,
+}
+
+/// Nodes without a link or a plan whose last refusal is remembered, so that those who come
+/// again and again are logged once. Beyond, they are logged again.
+const MAX_STRANGERS: usize = 64;
+
 /// A node that is dialled, or linked, or both.
 #[derive(Clone, Debug)]
 pub(super) struct Peer {
@@ -112,7 +147,9 @@ pub(super) struct Peer {
     /// An attempt to reach it has ended since it became a contact.
     pub tried: bool,
     pub link: Option<LinkKey>,
-    pub dialing: bool,
+    pub dialing: Dialing,
+    /// Its link ended unasked, and nobody knows yet why.
+    pub is_followed: bool,
     pub due: Option<Duration>,
     pub failures: u32,
     /// A refused connection proves that its process ended: true after a link to this
@@ -131,7 +168,8 @@ impl Default for Peer {
             contact: false,
             tried: false,
             link: None,
-            dialing: false,
+            dialing: Dialing::No,
+            is_followed: false,
             due: None,
             failures: 0,
             trust_refusal: false,
@@ -148,7 +186,11 @@ pub(super) struct Links {
     pub links: BTreeMap<LinkKey, Link>,
     pub peers: BTreeMap<NodeName, Peer>,
     queue: BTreeSet<(Duration, NodeName)>,
+    /// What was last logged of nodes that are in no other book.
+    strangers: BTreeMap<NodeName, String>,
+    /// Dials under way, and how many of them are to unproven nodes.
     pub dialing: usize,
+    pub dialing_unproven: usize,
 }
 
 impl Links {
@@ -164,7 +206,26 @@ impl Links {
     }
 
     pub(super) fn peer(&mut self, node: &NodeName) -> &mut Peer {
+        if !self.peers.contains_key(node) {
+            let complaint = self.strangers.remove(node);
+            self.peers.insert(node.clone(), Peer { complaint, ..Peer::default() });
+        }
         self.peers.entry(node.clone()).or_default()
+    }
+
+    /// A dial begins.
+    pub(super) fn begin_dial(&mut self, node: &NodeName, is_unproven: bool) {
+        let dialing = if is_unproven { Dialing::Unproven } else { Dialing::Known };
+        self.peer(node).dialing = dialing;
+        self.dialing += 1;
+        self.dialing_unproven += usize::from(is_unproven);
+    }
+
+    /// A dial has ended.
+    pub(super) fn end_dial(&mut self, node: &NodeName) {
+        let dialing = std::mem::replace(&mut self.peer(node).dialing, Dialing::No);
+        self.dialing -= usize::from(dialing != Dialing::No);
+        self.dialing_unproven -= usize::from(dialing == Dialing::Unproven);
     }
 
     /// Plans a dial, replacing an earlier plan.
@@ -182,9 +243,9 @@ impl Links {
 
     /// Whether a dial of a node is planned or under way, or a link to it is up.
     pub(super) fn is_sought(&self, node: &NodeName) -> bool {
-        self.peers
-            .get(node)
-            .is_some_and(|peer| peer.due.is_some() || peer.dialing || peer.link.is_some())
+        self.peers.get(node).is_some_and(|peer| {
+            peer.due.is_some() || peer.dialing != Dialing::No || peer.link.is_some()
+        })
     }
 
     /// The median of what is to be waited for an answer over the links.
@@ -218,9 +279,14 @@ impl Links {
         self.unplan(node);
         if let Some(peer) = self.peers.get(node)
             && peer.link.is_none()
-            && !peer.dialing
+            && peer.dialing == Dialing::No
         {
-            self.peers.remove(node);
+            if let Some(complaint) = self.peers.remove(node).and_then(|peer| peer.complaint) {
+                self.strangers.insert(node.clone(), complaint);
+            }
+            if self.strangers.len() > MAX_STRANGERS {
+                self.strangers.pop_first();
+            }
         }
     }
 }

@@ -168,6 +168,21 @@ impl ByeCode {
     }
 }
 
+/// What the sender of a [`Message::Sync`] wants in return. Since version 2.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Encode, Decode)]
+#[cbor(index_only)]
+pub enum Ask {
+    /// The records are its whole view: what the receiver holds otherwise.
+    #[n(0)]
+    Whole,
+    /// They are all of the buckets wanted: what the receiver holds otherwise of these.
+    #[n(1)]
+    Parts,
+    /// The same, and more buckets differ: then the receiver's hashes again.
+    #[n(2)]
+    More,
+}
+
 /// Anything said over a link.
 #[derive(Clone, Debug, PartialEq, Eq, Encode, Decode)]
 #[cbor(array)]
@@ -269,6 +284,9 @@ pub enum Message {
         /// Buckets that the receiver is asked for in return.
         #[n(1)]
         want: Vec<u8>,
+        /// How much of the sender's view this is; `None`: an answer, or version 1.
+        #[n(2)]
+        ask: Option<Ask>,
     },
     /// The sender's view has settled.
     #[n(9)]
@@ -279,6 +297,17 @@ pub enum Message {
         /// The cluster's id.
         #[cbor(n(1), with = "wire::id")]
         id: Option<ClusterId>,
+    },
+    /// An operator's word, passed on by everybody once: what only this member brought is to
+    /// go. Since version 2.
+    #[n(10)]
+    Purge {
+        /// Drawn at random, so that it is passed on once.
+        #[n(0)]
+        id: u64,
+        /// Who brought it.
+        #[cbor(n(1), with = "wire::node")]
+        brought_by: NodeName,
     },
 }
 

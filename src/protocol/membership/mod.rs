@@ -13,9 +13,13 @@
 //! | `message`, `wire` | what agents say, and its bytes |
 //! | `links` | books on links, peers and dial times |
 //! | `hello` | who may talk to whom, one link per pair, one process per name |
+//! | `door` | which statements of others may be learned |
+//! | `limits` | bounds, and what happens where one is reached |
 //! | `describe` | what this node says of itself: tags, broker, drain |
 //! | `learn` | applying statements, refuting those about oneself, founding |
-//! | `spread` | gossip, settled views, repair of differing views |
+//! | `spread` | gossip, settled views |
+//! | `reconcile` | making two views the same, part by part |
+//! | `purge` | an operator removes what one liar brought |
 //! | `probe` | probes, suspicion, local health |
 //! | `lifecycle` | join, leave, force-leave, invite, autoclean, stop |
 //! | `rumours`, `ring` | news to be told; neighbours beyond the full mesh |
@@ -24,12 +28,16 @@
 //! frozen process) but never back. Wall clocks are never asked.
 
 mod describe;
+mod door;
 mod hello;
 mod learn;
 mod lifecycle;
+mod limits;
 mod links;
 mod message;
 mod probe;
+mod purge;
+mod reconcile;
 mod record;
 mod request;
 mod ring;
@@ -45,21 +53,25 @@ use std::time::Duration;
 use rand::SeedableRng;
 use rand::rngs::SmallRng;
 
+pub use limits::{Limit, Limits};
 pub use links::{DialFailure, LinkKey};
 pub use message::{
-    BUCKETS, BUCKETS_V1, BadMessage, ByeCode, Hello, Intent, MAX_RECORDS, Message, PROTOCOL,
+    Ask, BUCKETS, BUCKETS_V1, BadMessage, ByeCode, Hello, Intent, MAX_RECORDS, Message, PROTOCOL,
     PROTOCOL_MIN, Version,
 };
 pub use record::{Epoch, Health, MAX_VERSION, Reason, Record, Standing};
 pub use request::{Action, Refused};
 pub use settings::{Durable, Settings, Timing};
-pub use table::{Applied, Entry, MAX_MEMBERS, MAX_TOMBSTONES, Table};
+pub use table::{Applied, Entry, Origin, Table};
 
 use crate::attributes::Attributes;
 use crate::node::{BootId, ClusterId, Incarnation, NodeName};
 use lifecycle::Pending;
+use limits::{Growth, Reached};
 use links::{Link, Links};
 use probe::Detector;
+use purge::Purges;
+use reconcile::Reconciliation;
 use ring::Ring;
 use rumours::Rumours;
 
@@ -111,8 +123,8 @@ pub enum Note {
     Joined(ClusterId),
     /// This node left, or was removed.
     Left(Reason),
-    /// We refused a peer; the text says why.
-    WeRefused(NodeName, String),
+    /// We refused a peer over this link; the text says why.
+    WeRefused(NodeName, LinkKey, String),
     /// A link was refused, for the same reason as before or another; to be counted and shown.
     Refusal {
         /// Whose link.
@@ -124,14 +136,16 @@ pub enum Note {
         /// In words: ours, or the peer's.
         text: String,
     },
-    /// A peer refused us.
-    TheyRefused(NodeName, String),
+    /// A peer refused us, over a link or before there was one.
+    TheyRefused(NodeName, Option<LinkKey>, String),
     /// Another live process holds our node name; `None`: no longer.
     Conflict(Option<String>),
     /// A message could not be read; counted.
     BadMessage(NodeName, String),
     /// This node noticed that it runs late, by so much.
     Slow(Duration),
+    /// A bound of this node's tables is reached, by what others say.
+    Limit(Limit),
 }
 
 /// Where this node stands.
@@ -159,7 +173,18 @@ pub struct Membership {
     id: Option<ClusterId>,
     links: Links,
     ring: Ring,
+    /// Running members that no link has proven and that could not be dialled: they have no
+    /// place in the ring.
+    doubtful: BTreeSet<NodeName>,
+    /// Whether every member that this node wants a link to has one; looked at every second.
+    is_well_linked: bool,
     rumours: Rumours,
+    reconciliation: Reconciliation,
+    /// When views were last compared with a peer at the first word.
+    greeted_at: Duration,
+    growth: Growth,
+    bounds: Reached,
+    purges: Purges,
     detector: Detector,
     pending: BTreeMap<RequestId, Pending>,
     /// Other process lives that spoke under our name, and the incarnation we answered with.
@@ -217,13 +242,23 @@ impl Membership {
         let mut machine = Self {
             rng: SmallRng::seed_from_u64(seed),
             effects: VecDeque::new(),
-            table: Table::new(),
+            table: Table::new(settings.limits.members, settings.limits.tombstones),
             me,
             attributes,
             id: durable.id,
             links: Links::default(),
             ring: Ring::default(),
-            rumours: Rumours::default(),
+            doubtful: BTreeSet::new(),
+            is_well_linked: true,
+            rumours: Rumours::new(settings.limits.rumours),
+            reconciliation: Reconciliation::new(
+                settings.whole_view_limit,
+                settings.timing.repair_interval,
+            ),
+            greeted_at: Duration::ZERO,
+            growth: Growth::new(&settings.limits, now),
+            bounds: Reached::default(),
+            purges: Purges::default(),
             detector: Detector::default(),
             pending: BTreeMap::new(),
             rivals: BTreeMap::new(),
@@ -238,16 +273,26 @@ impl Membership {
             stopping: false,
             settings,
         };
-        machine.restore(now, &durable.records);
+        machine.restore(now, &durable.records, &durable.brought);
         machine.timers.housekeeping = Some(now + HOUSEKEEPING);
         machine.timers.probe = Some(now + machine.settings.timing.probe_period);
         machine
     }
 
     /// Members known from disk count as down until somebody vouches for them.
-    fn restore(&mut self, now: Duration, records: &[Record]) {
+    fn restore(
+        &mut self,
+        now: Duration,
+        records: &[Record],
+        brought: &BTreeMap<NodeName, NodeName>,
+    ) {
         self.me.attributes = self.own_attributes();
-        self.table.apply(now, &self.me.clone());
+        if !door::is_sound(&self.me) {
+            // What a liar once said of this node; nobody believes it any more.
+            self.me.epoch = Epoch(0);
+            self.me.incarnation = Incarnation(1);
+        }
+        self.table.apply(now, &self.me.clone(), &Origin::Known);
         self.ring.insert(&self.me.node);
         if self.me.standing == Standing::Left {
             return;
@@ -256,7 +301,7 @@ impl Membership {
             let id = self.fresh_id();
             self.adopt(now, id);
         }
-        for record in records.iter().filter(|record| record.node != self.me.node) {
+        for record in records.iter().filter(|r| r.node != self.me.node && door::is_sound(r)) {
             let record = match record.standing {
                 Standing::Member(_) if record.has_stopped() => {
                     record.with(Standing::Member(Health::Unknown), Reason::Stopped, &record.node)
@@ -268,7 +313,8 @@ impl Membership {
                 ),
                 _ => record.clone(),
             };
-            self.table.apply(now, &record);
+            let by = brought.get(&record.node).cloned();
+            self.table.apply(now, &record, &by.map_or(Origin::Known, Origin::Brought));
             if record.is_member() {
                 self.links.plan(&record.node, now);
             }
@@ -295,6 +341,7 @@ impl Membership {
             timers.housekeeping,
             self.links.next_due(),
             self.detector.next_deadline(),
+            self.purges.next_deadline(),
         ]
         .into_iter()
         .flatten()
@@ -318,6 +365,7 @@ impl Membership {
             self.housekeeping(now);
         }
         self.run_detector(now);
+        self.run_purges(now);
         if due(&mut self.timers.probe) {
             self.timers.probe = Some(now + self.settings.timing.probe_period);
             self.probe_next(now);
@@ -356,6 +404,7 @@ impl Membership {
             return;
         }
         for node in self.discovered.clone() {
+            self.prove(&node);
             let peer = self.links.peer(&node);
             let known = peer.contact;
             peer.contact = true;
@@ -384,6 +433,15 @@ impl Membership {
                 .filter(|record| record.node != self.me.node)
                 .cloned()
                 .collect(),
+            brought: self
+                .table
+                .entries()
+                .filter(|entry| entry.record.is_member())
+                .filter_map(|entry| match &entry.origin {
+                    Origin::Known => None,
+                    Origin::Brought(by) => Some((entry.record.node.clone(), by.clone())),
+                })
+                .collect(),
         }
     }
 
@@ -396,9 +454,10 @@ impl Membership {
     /// Where this node stands.
     #[must_use]
     pub fn state(&self) -> State {
+        let is_listed = self.table.member(&self.me.node).is_some();
         match (self.me.standing, self.id) {
             (Standing::Left, _) => State::Left,
-            (_, Some(_)) if self.conflict.is_none() => State::Joined,
+            (_, Some(_)) if self.conflict.is_none() && is_listed => State::Joined,
             _ => State::Forming,
         }
     }
@@ -470,15 +529,36 @@ impl Membership {
             return false;
         }
         match self.table.member(node) {
-            Some(_) if self.is_full_mesh() => true,
-            Some(record) if record.is_running() => self.ring.links(&self.me.node, node),
-            Some(_) => self.is_cleaner() || self.ring.guards(&self.me.node, node),
+            Some(record) if record.is_running() => {
+                self.is_full_mesh()
+                    || peer.is_some_and(|peer| peer.is_followed)
+                    || self.ring.links(&self.me.node, node)
+            }
+            Some(_) => {
+                self.has_few_stopped() || self.is_cleaner() || self.ring.guards(&self.me.node, node)
+            }
             None => peer.is_some_and(|peer| peer.contact),
         }
     }
 
+    /// Whether every member is to link with every other. Those that are down, and names
+    /// that nobody answers to, make no mesh any larger.
     fn is_full_mesh(&self) -> bool {
-        self.table.member_count() <= self.settings.full_mesh_limit
+        let running = self.table.running_count().saturating_sub(self.doubtful.len());
+        running <= self.settings.full_mesh_limit
+    }
+
+    /// Whether everybody keeps dialling every stopped member.
+    fn has_few_stopped(&self) -> bool {
+        let stopped = self.table.member_count() - self.table.running_count();
+        self.is_full_mesh() && stopped <= self.settings.full_mesh_limit
+    }
+
+    /// Whether a link is to stay: it is wanted, or those that are wanted are not all there
+    /// yet, and until then any is better than none.
+    fn keeps(&self, node: &NodeName) -> bool {
+        let running = self.table.member(node).is_some_and(Record::is_running);
+        self.wants(node) || (running && !self.is_well_linked && !self.stopping)
     }
 
     fn send(&mut self, link: LinkKey, message: &Message) {

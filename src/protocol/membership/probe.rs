@@ -12,9 +12,10 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
-use rand::seq::SliceRandom;
+use rand::seq::{IteratorRandom, SliceRandom};
 
-use super::learn::Held;
+use super::learn::{Held, Manner};
+use super::limits::Limit;
 use super::links::LinkKey;
 use super::message::{ByeCode, Message};
 use super::record::{Health, Reason, Record, Standing};
@@ -33,6 +34,13 @@ const MAX_ILLNESS: u32 = 6;
 /// Requests to probe somebody else, under way at once.
 const MAX_FAVOURS: usize = 128;
 
+/// Pings remembered at most: ten seconds of probes of a full mesh and of the favours that
+/// are done at once.
+const MAX_SENT: usize = 4096;
+
+/// A process that ran late within this has no reason to trust its own clock.
+const ON_TIME: Duration = Duration::from_secs(2);
+
 /// Answers that come later than this still count as a round trip, not later ones.
 const REMEMBERED: Duration = Duration::from_secs(10);
 
@@ -45,6 +53,8 @@ struct Probe {
     started: Duration,
     deadline: Duration,
     stage: Stage,
+    /// Who was asked to help.
+    helpers: Vec<LinkKey>,
     /// Whether any helper said anything.
     answered: bool,
     /// Whether a helper reached the target.
@@ -53,8 +63,12 @@ struct Probe {
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Stage {
+    /// It was asked over its link.
     Direct,
+    /// Others were asked to ask it.
     Indirect,
+    /// It says something, and answers nothing: it is given more time than who is silent.
+    Patient,
 }
 
 #[derive(Clone, Debug)]
@@ -76,7 +90,6 @@ struct Favour {
 /// The holder of a name is asked for a sign of life.
 #[derive(Clone, Debug)]
 struct Challenge {
-    holder: LinkKey,
     newcomer: LinkKey,
     deadline: Duration,
 }
@@ -133,19 +146,20 @@ impl Detector {
         time + time * self.illness / 2
     }
 
-    pub(super) fn challenge(
-        &mut self,
-        holder: LinkKey,
-        newcomer: LinkKey,
-        deadline: Duration,
-    ) -> u64 {
+    pub(super) fn challenge(&mut self, newcomer: LinkKey, deadline: Duration) -> u64 {
         let seq = self.seq();
-        self.challenges.insert(seq, Challenge { holder, newcomer, deadline });
+        self.challenges.insert(seq, Challenge { newcomer, deadline });
         seq
     }
 
     pub(super) fn end_challenge(&mut self, newcomer: LinkKey) {
         self.challenges.retain(|_, challenge| challenge.newcomer != newcomer);
+    }
+
+    /// How many there are of each that peers can make grow.
+    #[cfg(test)]
+    pub(super) fn sizes(&self) -> [usize; 4] {
+        [self.sent.len(), self.probes.len(), self.favours.len(), self.challenges.len()]
     }
 
     fn is_probing(&self, node: &NodeName) -> bool {
@@ -194,6 +208,7 @@ impl Membership {
         if self.me.standing == Standing::Left {
             return;
         }
+        self.probe_doubtful(now);
         let mut refilled = false;
         loop {
             let Some(target) = self.detector.order.pop() else {
@@ -209,6 +224,15 @@ impl Membership {
         }
     }
 
+    /// Members that nobody could link with have a turn of their own, beside the others.
+    fn probe_doubtful(&mut self, now: Duration) {
+        let doubtful = self.doubtful.iter().filter(|node| !self.detector.is_probing(node));
+        let running = |node: &&NodeName| self.table.member(node).is_some_and(Record::is_running);
+        if let Some(node) = doubtful.filter(running).choose(&mut self.rng).cloned() {
+            self.probe(now, &node);
+        }
+    }
+
     fn probe_order(&mut self) -> Vec<NodeName> {
         let mut order: Vec<NodeName> = if self.is_full_mesh() {
             self.table.members().map(|record| record.node.clone()).collect()
@@ -220,7 +244,7 @@ impl Membership {
                 .into_iter()
                 .collect()
         };
-        order.retain(|node| self.is_probed(node));
+        order.retain(|node| self.is_probed(node) && !self.doubtful.contains(node));
         order.shuffle(&mut self.rng);
         order
     }
@@ -229,7 +253,9 @@ impl Membership {
     fn is_probed(&self, node: &NodeName) -> bool {
         *node != self.me.node
             && self.table.member(node).is_some_and(Record::is_running)
-            && (self.links.active(node).is_some() || self.wants(node))
+            && (self.links.active(node).is_some()
+                || self.doubtful.contains(node)
+                || self.wants(node))
     }
 
     fn probe(&mut self, now: Duration, target: &NodeName) {
@@ -239,6 +265,7 @@ impl Membership {
             started: now,
             deadline: now,
             stage: Stage::Direct,
+            helpers: Vec::new(),
             answered: false,
             alive: false,
         };
@@ -250,8 +277,11 @@ impl Membership {
         self.run_detector(now);
     }
 
-    fn send_ping(&mut self, now: Duration, seq: u64, key: LinkKey) {
+    pub(super) fn send_ping(&mut self, now: Duration, seq: u64, key: LinkKey) {
         self.detector.sent.insert(seq, (key, now));
+        if self.detector.sent.len() > MAX_SENT {
+            self.detector.sent.pop_first();
+        }
         let ping = self.ping(seq, key);
         self.send(key, &ping);
     }
@@ -296,40 +326,100 @@ impl Membership {
 
     fn probe_due(&mut self, now: Duration, seq: u64) {
         let Some(mut probe) = self.detector.probes.remove(&seq) else { return };
-        let link = self.links.active(&probe.target).map(|(key, link)| (key, link.heard));
-        let heard = link.is_some_and(|(_, heard)| heard > probe.started);
-        let running = self.table.member(&probe.target).is_some_and(Record::is_running);
+        let (started, target) = (probe.started, probe.target.clone());
+        let link = self.links.active(&target).map(|(key, l)| (key, l.heard, l.answered));
+        let heard = link.is_some_and(|(_, heard, _)| heard > started);
+        let answered = link.is_some_and(|(.., answered)| answered > started);
+        let running = self.table.member(&target).is_some_and(Record::is_running);
         // A link that neither side needed may have been closed over the probe: those who
         // have links to the member watch over it, and we could only accuse it of that.
-        if heard || probe.alive || !running || !self.is_probed(&probe.target) {
-            if heard {
+        if answered || probe.alive || !running || !self.is_probed(&target) {
+            if answered {
                 self.detector.well();
-            } else if let Some((key, heard)) = link
+            } else if let Some((key, heard, _)) = link
                 && now.saturating_sub(heard) > BROKEN_LINK
             {
                 self.bye(key, ByeCode::Duplicate, "the link is silent, its node is not".into());
             }
             return;
         }
-        if probe.stage == Stage::Direct {
-            probe.stage = Stage::Indirect;
-            let helpers = self.helpers(&probe.target, HELPERS);
-            probe.deadline = now + self.help_timeout(&helpers, link.map(|(key, _)| key));
-            probe.answered = helpers.is_empty();
-            for helper in helpers {
-                self.send(helper, &Message::PingReq { seq, target: probe.target.clone() });
+        match probe.stage {
+            Stage::Direct => {
+                let helpers = self.helpers(&target, HELPERS);
+                probe.stage = Stage::Indirect;
+                probe.deadline = now + self.help_timeout(&helpers, link.map(|(key, ..)| key));
+                probe.answered = helpers.is_empty();
+                probe.helpers.clone_from(&helpers);
+                for helper in helpers {
+                    self.send(helper, &Message::PingReq { seq, target: target.clone() });
+                }
+                if let Some((key, ..)) = link {
+                    self.troubled(key);
+                    self.ping_again(now, key);
+                }
+                if self.nobody_answers(started) {
+                    self.ask_everybody(now, &target);
+                }
+                self.detector.probes.insert(seq, probe);
             }
-            if let Some((key, _)) = link {
-                let again = self.detector.seq();
-                self.send_ping(now, again, key);
+            Stage::Indirect if heard => {
+                probe.stage = Stage::Patient;
+                probe.deadline = now + self.ack_timeout(Duration::ZERO) * 2;
+                if let Some((key, ..)) = link {
+                    self.ping_again(now, key);
+                }
+                self.detector.probes.insert(seq, probe);
             }
-            self.detector.probes.insert(seq, probe);
-            return;
+            Stage::Indirect | Stage::Patient => self.found_silent(now, &probe),
         }
-        if !probe.answered {
-            self.detector.ill();
+    }
+
+    fn ping_again(&mut self, now: Duration, key: LinkKey) {
+        let seq = self.detector.seq();
+        self.send_ping(now, seq, key);
+    }
+
+    fn troubled(&mut self, key: LinkKey) {
+        if let Some(link) = self.links.links.get_mut(&key) {
+            link.is_in_trouble = true;
         }
-        self.accuse(now, &probe.target);
+    }
+
+    /// Whether no peer has answered anything since then.
+    fn nobody_answers(&self, since: Duration) -> bool {
+        self.links.all_active().all(|(_, link)| link.answered <= since)
+    }
+
+    /// Perhaps it is this node that is cut off: everybody is asked at once.
+    fn ask_everybody(&mut self, now: Duration, but: &NodeName) {
+        let others = self.links.all_active().filter(|(_, link)| link.peer != *but);
+        let others: Vec<LinkKey> = others.map(|(key, _)| key).collect();
+        for key in others {
+            self.ping_again(now, key);
+        }
+    }
+
+    /// A member answered nothing, over no way. If nobody at all did, and this process ran on
+    /// time, then this node is cut off, and there is no use in doubting itself.
+    fn found_silent(&mut self, now: Duration, probe: &Probe) {
+        let on_time =
+            now.saturating_sub(self.timers.accounted) >= ON_TIME || self.timers.accounted.is_zero();
+        if !(on_time && self.nobody_answers(probe.started)) {
+            if !probe.answered {
+                self.detector.ill();
+            }
+            return self.accuse(now, &probe.target);
+        }
+        self.detector.illness = 0;
+        let mut silent: BTreeSet<NodeName> =
+            self.links.all_active().map(|(_, link)| link.peer.clone()).collect();
+        silent.insert(probe.target.clone());
+        for (key, _) in self.links.all_active().map(|(key, l)| (key, l.heard)).collect::<Vec<_>>() {
+            self.troubled(key);
+        }
+        for node in silent {
+            self.accuse(now, &node);
+        }
     }
 
     /// We found a member silent.
@@ -376,7 +466,9 @@ impl Membership {
         if let Some(suspicion) = self.detector.suspicions.get_mut(&record.node) {
             suspicion.deadline = suspicion.deadline.min(deadline);
         }
-        self.rumours.push(record);
+        if !self.rumours.push(record, Manner::Told) {
+            self.reached(now, Limit::Rumours);
+        }
         self.gossip_soon(now, false);
     }
 
@@ -401,13 +493,15 @@ impl Membership {
         self.detector.scaled(time.mul_f64(reach)).max(patience * 2)
     }
 
-    /// An answer to a ping of ours.
+    /// An answer to a ping of ours, if it comes from whom we asked.
     pub(super) fn acked(&mut self, now: Duration, key: LinkKey, seq: u64) {
-        if let Some((sent_over, at)) = self.detector.sent.remove(&seq)
-            && sent_over == key
-            && let Some(link) = self.links.links.get_mut(&key)
-        {
-            link.sample_rtt(now.saturating_sub(at));
+        let Some(&(sent_over, at)) = self.detector.sent.get(&seq) else { return };
+        if sent_over != key {
+            return;
+        }
+        self.detector.sent.remove(&seq);
+        if let Some(link) = self.links.links.get_mut(&key) {
+            link.answered(now, at);
         }
         if self.detector.probes.remove(&seq).is_some() {
             self.detector.well();
@@ -415,9 +509,7 @@ impl Membership {
         if let Some(favour) = self.detector.favours.remove(&seq) {
             self.reply_favour(&favour, true);
         }
-        if self.detector.challenges.get(&seq).is_some_and(|challenge| challenge.holder == key)
-            && let Some(challenge) = self.detector.challenges.remove(&seq)
-        {
+        if let Some(challenge) = self.detector.challenges.remove(&seq) {
             self.refuse_newcomer(now, challenge.newcomer);
         }
     }
@@ -434,7 +526,11 @@ impl Membership {
                 self.detector.favours.insert(own, favour);
                 self.send_ping(now, own, key);
             }
-            _ => self.reply_favour(&favour, false),
+            Some(_) => {
+                self.reached(now, Limit::Favours);
+                self.reply_favour(&favour, false);
+            }
+            None => self.reply_favour(&favour, false),
         }
     }
 
@@ -449,13 +545,13 @@ impl Membership {
     pub(super) fn helped(
         &mut self,
         now: Duration,
-        _helper: LinkKey,
+        helper: LinkKey,
         seq: u64,
         target: &NodeName,
         alive: bool,
     ) {
         let Some(probe) = self.detector.probes.get_mut(&seq) else { return };
-        if probe.target != *target {
+        if probe.target != *target || !probe.helpers.contains(&helper) {
             return;
         }
         probe.answered = true;

@@ -32,6 +32,14 @@ pub const MAX_VERSION: usize = 64;
 #[cbor(transparent)]
 pub struct Epoch(#[n(0)] pub u64);
 
+impl Epoch {
+    /// The next higher one.
+    #[must_use]
+    pub fn next(self) -> Self {
+        Self(self.0.saturating_add(1))
+    }
+}
+
 /// What is known of a member's life.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Encode, Decode)]
 #[cbor(index_only)]
@@ -263,6 +271,18 @@ impl Record {
         // that everybody breaks it alike.
         let life = (self.epoch, self.standing.rank(), incarnation, self.boot);
         (life, self.severity(), self.attributes.as_deref(), self.burial)
+    }
+
+    /// About how many bytes it takes on the wire.
+    pub(super) fn weight(&self) -> usize {
+        let said = self.attributes.as_deref().map_or(0, |said| {
+            let tags: usize =
+                said.tags.iter().map(|(name, value)| name.len() + value.len() + 4).sum();
+            let broker = said.broker.as_ref().map_or(0, |b| b.address.len() + b.detail.len());
+            tags + broker + said.draining.as_ref().map_or(0, String::len) + 16
+        });
+        let texts = self.node.as_str().len() + self.by.as_str().len() + self.version.len();
+        texts + said + 40
     }
 
     /// The health of a member; `None` for a tombstone.

@@ -22,6 +22,11 @@ pub enum Action {
         /// Even if it is alive.
         force: bool,
     },
+    /// Remove every member that only `node` has vouched for.
+    ForceLeaveBroughtBy {
+        /// Who brought them; it may be gone itself.
+        node: NodeName,
+    },
     /// Ask a node to join this cluster.
     Invite {
         /// That node.

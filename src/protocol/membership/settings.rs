@@ -1,7 +1,9 @@
 //! What the machine is told at its start, and its time constants.
 
+use std::collections::BTreeMap;
 use std::time::Duration;
 
+use super::limits::Limits;
 use super::record::{Epoch, Record};
 use crate::node::{BootId, ClusterId, Incarnation, NodeName, Role};
 
@@ -26,6 +28,14 @@ pub struct Settings {
     pub autoclean: Option<Duration>,
     /// `agent.mesh.full_mesh_limit`.
     pub full_mesh_limit: usize,
+    /// `agent.leave_on_stop`, as it comes out: whether a stop leaves the cluster, and the
+    /// next start joins it again. For nodes whose names never come back.
+    pub leave_on_stop: bool,
+    /// Up to so many records a view is sent whole where views differ; beyond, the hashes
+    /// of its parts go first. More costs bytes, less costs round trips.
+    pub whole_view_limit: usize,
+    /// Bounds of tables.
+    pub limits: Limits,
     /// Time constants.
     pub timing: Timing,
 }
@@ -37,6 +47,12 @@ impl super::Membership {
         self.settings.autoheal = autoheal;
         self.settings.autoclean = autoclean;
     }
+}
+
+impl Settings {
+    /// How many records are sent whole, unless there is a reason for another number: some
+    /// 5 KiB.
+    pub const WHOLE_VIEW: usize = 64;
 }
 
 /// Time constants. The defaults keep §8's promises: a silent member is down within
@@ -70,6 +86,9 @@ pub struct Timing {
     pub redial_min: Duration,
     /// Longest delay between two dials of one node.
     pub redial_max: Duration,
+    /// The same where a link ended unasked: whoever held it finds out at once what became
+    /// of its node, also when the first dial is accepted by a socket about to close.
+    pub redial_follow: Duration,
     /// Delay after a peer refused us by a rule that only an operator can change.
     pub redial_refused: Duration,
     /// A node that dialled must have said hello by then.
@@ -102,6 +121,7 @@ impl Default for Timing {
             repair_interval: ms(1000),
             redial_min: ms(200),
             redial_max: ms(4000),
+            redial_follow: ms(3),
             redial_refused: ms(10_000),
             hello_timeout: ms(3000),
             challenge_timeout: ms(1000),
@@ -130,4 +150,6 @@ pub struct Durable {
     pub draining: Option<String>,
     /// Members and tombstones.
     pub records: Vec<Record>,
+    /// Which member brought which, of those that no link has proven.
+    pub brought: BTreeMap<NodeName, NodeName>,
 }

@@ -1,13 +1,13 @@
 //! News travel by gossip; views that have settled are compared, and repaired where
 //! they differ.
 
-use std::collections::BTreeSet;
 use std::time::Duration;
 
 use rand::seq::{IndexedRandom, SliceRandom};
 
+use super::learn::Manner;
 use super::links::LinkKey;
-use super::message::{MAX_RECORDS, Message, Version};
+use super::message::{Message, Version};
 use super::record::{Health, Record};
 use super::{Membership, Note};
 use crate::node::NodeName;
@@ -18,12 +18,8 @@ const FANOUT: usize = 4;
 /// News in one message: some 5 KiB.
 const NEWS: usize = 64;
 
-/// Up to so many records are sent whole where views differ; beyond, hashes go first.
-const SMALL: usize = 64;
-
-/// Of the members that are up, as many that were learned where views differed are told on.
-/// A node that joins thousands learns of them all at once, and they know each other.
-const MOST_SYNCED: usize = 512;
+/// By so much rounds of gossip follow each other faster where many news wait.
+const MOST_HASTE: usize = 4;
 
 /// Links repaired in one round.
 const REPAIRS: usize = 2;
@@ -60,7 +56,7 @@ impl Membership {
             Message::Ping { seq, view, wanted, id, news } => {
                 self.peer_says(now, key, view, wanted);
                 self.hear_id(now, id);
-                self.learn_all(now, news);
+                self.hear(now, key, news, Manner::Told);
                 if self.is_open(key) {
                     let ack = self.ack(seq, key);
                     self.send(key, &ack);
@@ -68,34 +64,35 @@ impl Membership {
             }
             Message::Ack { seq, view, wanted, news } => {
                 self.peer_says(now, key, view, wanted);
-                self.learn_all(now, news);
+                self.hear(now, key, news, Manner::Told);
                 self.acked(now, key, seq);
             }
             Message::PingReq { seq, target } => self.help(now, key, seq, &target),
             Message::PingReply { seq, target, alive } => self.helped(now, key, seq, &target, alive),
             Message::Gossip { id, news } => {
                 self.hear_id(now, id);
-                self.learn_all(now, news);
+                self.hear(now, key, news, Manner::Told);
             }
             Message::View { view, id } => {
                 self.hear_id(now, id);
                 let wants = self.links.links.get(&key).is_none_or(|link| link.peer_wants);
                 self.peer_says(now, key, view, wants);
             }
-            Message::Digest { buckets } => self.answer_digest(key, &buckets),
-            Message::Sync { records, want } => {
-                self.learn_all(now, records);
-                self.rumours.shed(&self.me.node, MOST_SYNCED);
-                if !want.is_empty() && self.is_open(key) {
-                    self.send_buckets(key, &want.into_iter().collect(), false);
+            Message::Digest { buckets } => {
+                let version = self.version_over(key);
+                let said = self.reconciliation.compare(now, key, version, &buckets, &self.table);
+                said.iter().for_each(|message| self.send(key, message));
+            }
+            Message::Sync { records, want, ask } => {
+                self.hear(now, key, records.clone(), Manner::Compared);
+                if self.is_open(key) && (ask.is_some() || !want.is_empty()) {
+                    let version = self.version_over(key);
+                    let asked = (&records[..], &want[..], ask);
+                    let said = self.reconciliation.answer(now, key, version, asked, &self.table);
+                    said.iter().for_each(|message| self.send(key, message));
                 }
             }
-        }
-    }
-
-    fn learn_all(&mut self, now: Duration, news: Vec<Record>) {
-        for record in news {
-            self.learn(now, record);
+            Message::Purge { id, brought_by } => self.hear_purge(now, id, &brought_by),
         }
     }
 
@@ -104,9 +101,14 @@ impl Membership {
         let Some(link) = self.links.links.get_mut(&key) else { return };
         link.view = Some(view);
         link.peer_wants = wanted;
-        if view != own && self.timers.repair.is_none() {
-            self.timers.repair = Some(now + self.settings.timing.settle * 2);
+        if view != own {
+            self.repair_soon(now);
         }
+    }
+
+    /// Views differ: unless that settles by itself, they are compared.
+    pub(super) fn repair_soon(&mut self, now: Duration) {
+        self.timers.repair.get_or_insert(now + self.settings.timing.settle * 2);
     }
 
     pub(super) fn ping(&mut self, seq: u64, key: LinkKey) -> Message {
@@ -124,13 +126,13 @@ impl Membership {
     fn piggyback(&mut self, key: LinkKey) -> (bool, Vec<Record>) {
         let Some(link) = self.links.links.get(&key) else { return (false, Vec::new()) };
         let peer = link.peer.clone();
-        let mut news = self.rumours.take(NEWS, 1, self.table.member_count());
+        let mut news = self.rumours.take(NEWS, 1, self.table.member_count(), Some(&peer));
         if let Some(doubt) = self.doubt(&peer)
             && !news.iter().any(|record| record.node == peer)
         {
             news.insert(0, doubt);
         }
-        (self.wants(&peer), news)
+        (self.keeps(&peer), news)
     }
 
     /// What we hold of a linked peer, if it is bad news.
@@ -166,7 +168,12 @@ impl Membership {
         }
         targets.shuffle(&mut self.rng);
         targets.truncate(FANOUT);
-        let news = self.rumours.take(NEWS, targets.len() as u32, self.table.member_count());
+        let only = match targets[..] {
+            [key] => self.links.links.get(&key).map(|link| link.peer.clone()),
+            _ => None,
+        };
+        let members = self.table.member_count();
+        let news = self.rumours.take(NEWS, targets.len() as u32, members, only.as_ref());
         if news.is_empty() {
             return;
         }
@@ -175,7 +182,9 @@ impl Membership {
             self.effects.push_back(super::Effect::Send(key, frame.clone()));
         }
         if !self.rumours.is_empty() {
-            self.timers.gossip = Some(now + self.settings.timing.gossip_interval);
+            // Where many wait, as after half of a cluster died, the rounds follow faster.
+            let haste = (self.rumours.len() / NEWS).clamp(1, MOST_HASTE) as u32;
+            self.timers.gossip = Some(now + self.settings.timing.gossip_interval / haste);
         }
     }
 
@@ -212,7 +221,7 @@ impl Membership {
         differing.truncate(REPAIRS);
         for key in differing {
             self.send(key, &Message::View { view: self.view_over(key), id: self.id });
-            self.sync_with(key);
+            self.sync_with(now, key);
         }
         self.timers.repair = Some(now + self.settings.timing.repair_interval);
     }
@@ -221,46 +230,11 @@ impl Membership {
         self.links.links.get(&key).map_or(Version::V1, |link| link.version)
     }
 
-    /// Begins to make two views the same: small ones are sent whole, of large ones the
-    /// hashes of their parts.
-    pub(super) fn sync_with(&mut self, key: LinkKey) {
-        if self.table.len() <= SMALL {
-            let records = self.table.entries().map(|entry| entry.record.clone()).collect();
-            self.send(key, &Message::Sync { records, want: Vec::new() });
-        } else {
-            let buckets = self.table.digest(self.version_over(key)).to_vec();
-            self.send(key, &Message::Digest { buckets });
-        }
-    }
-
-    /// Sends what we hold of the buckets that differ, and asks for the peer's.
-    fn answer_digest(&mut self, key: LinkKey, theirs: &[u64]) {
-        let own = self.table.digest(self.version_over(key));
-        if theirs.len() != own.len() {
-            return;
-        }
-        let differing: BTreeSet<u8> = own
-            .iter()
-            .zip(theirs)
-            .enumerate()
-            .filter(|(_, (own, other))| own != other)
-            .map(|(index, _)| index as u8)
-            .collect();
-        if !differing.is_empty() {
-            self.send_buckets(key, &differing, true);
-        }
-    }
-
-    fn send_buckets(&mut self, key: LinkKey, buckets: &BTreeSet<u8>, ask: bool) {
+    /// Begins to make two views the same.
+    pub(super) fn sync_with(&mut self, now: Duration, key: LinkKey) {
         let version = self.version_over(key);
-        let records: Vec<Record> = self.table.in_buckets(buckets, version).cloned().collect();
-        let mut want = if ask { buckets.iter().copied().collect() } else { Vec::new() };
-        if records.is_empty() {
-            return self.send(key, &Message::Sync { records, want });
-        }
-        for part in records.chunks(MAX_RECORDS / 2) {
-            let want = std::mem::take(&mut want);
-            self.send(key, &Message::Sync { records: part.to_vec(), want });
+        if let Some(message) = self.reconciliation.begin(now, key, version, &self.table) {
+            self.send(key, &message);
         }
     }
 

@@ -1,6 +1,6 @@
 //! Every record this node holds: members and tombstones, with the hash over the members.
 
-use std::collections::{BTreeMap, BTreeSet, VecDeque};
+use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
 use super::message::{BUCKETS, BUCKETS_V1, Version};
@@ -8,12 +8,14 @@ use super::record::{Health, Record};
 use crate::attributes::Attributes;
 use crate::node::{ClusterId, NodeName, Role};
 
-/// Members held at most; what is said of further nodes is dropped.
-pub const MAX_MEMBERS: usize = 10_000;
-
-/// Tombstones held at most, the oldest going first: years of replaced pods, at
-/// some 200 bytes each.
-pub const MAX_TOMBSTONES: usize = 10_000;
+/// How this node came to know of a node.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Origin {
+    /// It linked with it, or knows it from an operator, from discovery or from the disk.
+    Known,
+    /// This member told it first, and no link has proven it since.
+    Brought(NodeName),
+}
 
 /// A record and when this node began to hold its standing.
 #[derive(Clone, Debug)]
@@ -22,6 +24,8 @@ pub struct Entry {
     pub record: Record,
     /// Since when it is running, or not running.
     pub since: Duration,
+    /// How this node came to know of it.
+    pub origin: Origin,
 }
 
 /// What became of a record that was offered.
@@ -41,8 +45,12 @@ pub enum Applied {
 #[derive(Clone, Debug, Default)]
 pub struct Table {
     entries: BTreeMap<NodeName, Entry>,
-    /// Tombstones in the order they came, names possibly stale.
-    tombstones: VecDeque<NodeName>,
+    /// Tombstones in the order of their burials.
+    tombstones: BTreeSet<(u64, NodeName)>,
+    most_members: usize,
+    most_tombstones: usize,
+    /// Running members that no link has proven.
+    brought: BTreeSet<NodeName>,
     members: usize,
     /// Members that are not running: few, and looked over every second.
     stopped: BTreeSet<NodeName>,
@@ -53,10 +61,16 @@ pub struct Table {
 }
 
 impl Table {
-    /// An empty table.
+    /// An empty table with room for so many.
     #[must_use]
-    pub fn new() -> Self {
-        Self { buckets: vec![0; BUCKETS], buckets_v1: vec![0; BUCKETS_V1], ..Self::default() }
+    pub fn new(most_members: usize, most_tombstones: usize) -> Self {
+        Self {
+            most_members,
+            most_tombstones,
+            buckets: vec![0; BUCKETS],
+            buckets_v1: vec![0; BUCKETS_V1],
+            ..Self::default()
+        }
     }
 
     /// The record of a node, member or tombstone.
@@ -110,9 +124,48 @@ impl Table {
         self.entries.is_empty()
     }
 
-    /// Takes what a record adds to the one held.
-    pub fn apply(&mut self, now: Duration, record: &Record) -> Applied {
-        let (joined, since) = match self.entries.get(&record.node) {
+    /// How many tombstones there are.
+    #[must_use]
+    pub fn tombstone_count(&self) -> usize {
+        self.tombstones.len()
+    }
+
+    /// How this node came to know of a node.
+    #[must_use]
+    pub fn origin(&self, node: &NodeName) -> Option<&Origin> {
+        self.entries.get(node).map(|entry| &entry.origin)
+    }
+
+    /// Running members that no link has proven, by name.
+    pub fn unproven(&self) -> impl Iterator<Item = &NodeName> {
+        self.brought.iter()
+    }
+
+    /// How many these are.
+    #[must_use]
+    pub fn unproven_count(&self) -> usize {
+        self.brought.len()
+    }
+
+    /// Whether no link has proven a node.
+    #[must_use]
+    pub fn is_unproven(&self, node: &NodeName) -> bool {
+        matches!(self.origin(node), Some(Origin::Brought(_)))
+    }
+
+    /// A link with a node, or somebody whom this node trusts, proves that it is real.
+    /// True: it was not proven before.
+    pub fn prove(&mut self, node: &NodeName) -> bool {
+        self.brought.remove(node);
+        let entry = self.entries.get_mut(node);
+        entry.is_some_and(|entry| {
+            std::mem::replace(&mut entry.origin, Origin::Known) != Origin::Known
+        })
+    }
+
+    /// Takes what a record adds to the one held; `origin` counts for a node not held yet.
+    pub fn apply(&mut self, now: Duration, record: &Record, origin: &Origin) -> Applied {
+        let (joined, since, origin) = match self.entries.get(&record.node) {
             Some(held) => {
                 let joined = held.record.join(record);
                 if joined.same_as(&held.record) {
@@ -120,21 +173,20 @@ impl Table {
                     return if known { Applied::Known } else { Applied::Stale };
                 }
                 let same = held.record.is_running() == joined.is_running();
-                (joined, if same { held.since } else { now })
+                (joined, if same { held.since } else { now }, held.origin.clone())
             }
-            None => (record.clone(), now),
+            None => (record.clone(), now, origin.clone()),
         };
         let is_new = self.member(&record.node).is_none();
-        if joined.is_member() && is_new && self.members >= MAX_MEMBERS {
+        if joined.is_member() && is_new && self.members >= self.most_members {
+            return Applied::Full;
+        }
+        if !joined.is_member() && is_new && self.would_be_evicted(&joined) {
             return Applied::Full;
         }
         let before = self.remove(&record.node);
-        let buried = !joined.is_member();
-        self.insert(Entry { record: joined, since });
-        if buried {
-            self.tombstones.push_back(record.node.clone());
-            self.evict();
-        }
+        self.insert(Entry { record: joined, since, origin });
+        self.evict();
         Applied::New(before.map(|entry| entry.record))
     }
 
@@ -150,22 +202,30 @@ impl Table {
 
     /// Forgets everything said of everybody.
     pub fn clear(&mut self) {
-        *self = Self::new();
+        *self = Self::new(self.most_members, self.most_tombstones);
     }
 
+    /// Whether a tombstone of nobody that is held would be the first to go.
+    fn would_be_evicted(&self, tombstone: &Record) -> bool {
+        self.tombstones.len() >= self.most_tombstones
+            && self
+                .tombstones
+                .first()
+                .is_some_and(|(burial, node)| (tombstone.burial, &tombstone.node) < (*burial, node))
+    }
+
+    /// Whoever was buried first is forgotten first, here as everywhere.
     fn evict(&mut self) {
-        while self.tombstones.len() > MAX_TOMBSTONES {
-            let Some(oldest) = self.tombstones.pop_front() else { return };
-            let again = self.tombstones.contains(&oldest);
-            if !again && self.get(&oldest).is_some_and(|record| !record.is_member()) {
-                self.remove(&oldest);
-            }
+        while self.tombstones.len() > self.most_tombstones
+            && let Some((_, oldest)) = self.tombstones.first().cloned()
+        {
+            self.remove(&oldest);
         }
     }
 
     fn remove(&mut self, node: &NodeName) -> Option<Entry> {
         let entry = self.entries.remove(node)?;
-        self.account(&entry.record, false);
+        self.account(&entry, false);
         Some(entry)
     }
 
@@ -174,16 +234,28 @@ impl Table {
             // One text instead of two: in large clusters names are half of the memory.
             entry.record.by = entry.record.node.clone();
         }
-        self.account(&entry.record, true);
+        self.account(&entry, true);
         self.entries.insert(entry.record.node.clone(), entry);
     }
 
-    fn account(&mut self, record: &Record, add: bool) {
+    fn account(&mut self, entry: &Entry, add: bool) {
+        let record = &entry.record;
         let place = place(&record.node);
         self.buckets[place % BUCKETS] ^= digest(record);
         self.burials = self.burials.max(record.burial);
         if !record.is_member() {
+            let tombstone = (record.burial, record.node.clone());
+            if add {
+                self.tombstones.insert(tombstone);
+            } else {
+                self.tombstones.remove(&tombstone);
+            }
             return;
+        }
+        if add && record.is_running() && entry.origin != Origin::Known {
+            self.brought.insert(record.node.clone());
+        } else {
+            self.brought.remove(&record.node);
         }
         self.members = if add { self.members + 1 } else { self.members - 1 };
         if !record.is_running() {
@@ -224,6 +296,15 @@ impl Table {
         }
     }
 
+    /// The part that a node's record is in.
+    pub(super) fn bucket(node: &NodeName, version: Version) -> u8 {
+        let count = match version {
+            Version::V1 => BUCKETS_V1,
+            Version::V2 => BUCKETS,
+        };
+        (place(node) % count) as u8
+    }
+
     /// Every record of some parts, tombstones among them. A part is there once for each
     /// hash of [`Table::digest`]; those of no number are nobody's.
     pub fn in_buckets<'a>(
@@ -231,11 +312,10 @@ impl Table {
         wanted: &'a BTreeSet<u8>,
         version: Version,
     ) -> impl Iterator<Item = &'a Record> {
-        let count = self.digest(version).len();
         self.entries
             .values()
             .map(|entry| &entry.record)
-            .filter(move |record| wanted.contains(&((place(&record.node) % count) as u8)))
+            .filter(move |record| wanted.contains(&Self::bucket(&record.node, version)))
     }
 
     /// Whether more than half of the cores are running of those that are on any side: who

@@ -1,5 +1,6 @@
 //! Machines joined back to back: links are instant and perfect, time is a number.
 
+use super::learn::Manner;
 use super::*;
 
 /// Machines by name, open links as (owner, other, key at the other).
@@ -11,6 +12,9 @@ struct Net {
     replies: Vec<(NodeName, RequestId, Result<(), Refused>)>,
     news: Vec<(NodeName, News)>,
     frozen: BTreeSet<NodeName>,
+    /// Who cannot be heard by whom.
+    cuts: BTreeSet<(NodeName, NodeName)>,
+    notes: Vec<(NodeName, Note)>,
 }
 
 fn name(index: u64) -> NodeName {
@@ -28,6 +32,9 @@ fn settings(index: u64, automatic: bool) -> Settings {
         autoheal: true,
         autoclean: None,
         full_mesh_limit: 64,
+        leave_on_stop: false,
+        whole_view_limit: Settings::WHOLE_VIEW,
+        limits: Limits::default(),
         timing: Timing::default(),
     }
 }
@@ -42,6 +49,8 @@ impl Net {
             replies: Vec::new(),
             news: Vec::new(),
             frozen: BTreeSet::new(),
+            cuts: BTreeSet::new(),
+            notes: Vec::new(),
         }
     }
 
@@ -150,7 +159,10 @@ impl Net {
     fn carry_out(&mut self, node: &NodeName, effect: Effect) {
         match effect {
             Effect::Dial(peer) if self.nodes.contains_key(&peer) => {
-                if self.frozen.contains(&peer) {
+                let there = (node.clone(), peer.clone());
+                let back = (peer.clone(), node.clone());
+                let is_cut = self.cuts.contains(&there) || self.cuts.contains(&back);
+                if is_cut || self.frozen.contains(&peer) {
                     let failure = DialFailure::Unreachable("time-out".to_owned());
                     self.nodes.get_mut(node).unwrap().handle_dial_failed(self.now, &peer, &failure);
                     return;
@@ -172,6 +184,7 @@ impl Net {
             Effect::Send(key, frame) => {
                 if let Some((peer, other)) = self.links.get(&(node.clone(), key)).cloned()
                     && !self.frozen.contains(&peer)
+                    && !self.cuts.contains(&(node.clone(), peer.clone()))
                 {
                     self.nodes.get_mut(&peer).unwrap().handle_frame(self.now, other, &frame);
                 }
@@ -179,7 +192,8 @@ impl Net {
             Effect::Close(key, _) => self.cut_link((node.clone(), key)),
             Effect::Event(news) => self.news.push((node.clone(), news)),
             Effect::Reply(request, result) => self.replies.push((node.clone(), request, result)),
-            Effect::Note(_) | Effect::Discovery(_) => {}
+            Effect::Note(note) => self.notes.push((node.clone(), note)),
+            Effect::Discovery(_) => {}
         }
     }
 
@@ -394,15 +408,38 @@ fn of_a_flood_of_members_that_are_up_the_first_are_told_on_and_all_else_is() {
         attributes: None,
         burial: 0,
     };
-    let mut rumours = Rumours::default();
-    for index in 0..100 {
-        rumours.push(&record(index, if index == 7 { Health::Down } else { Health::Up }));
+    let mut rumours = Rumours::new(4096);
+    for index in 0..600 {
+        let health = if index == 599 { Health::Down } else { Health::Up };
+        assert!(rumours.push(&record(index, health), Manner::Compared));
     }
-    rumours.shed(&name(99), 10);
+    assert!(rumours.push(&record(700, Health::Up), Manner::Told));
     let told: BTreeSet<NodeName> =
-        rumours.take(100, 1, 100).into_iter().map(|record| record.node).collect();
-    assert_eq!(told.len(), 12);
-    assert!(told.contains(&name(7)) && told.contains(&name(99)));
+        rumours.take(1000, 1, 100, None).into_iter().map(|record| record.node).collect();
+    assert_eq!(told.len(), 514);
+    assert!(told.contains(&name(599)) && told.contains(&name(700)));
+}
+
+#[test]
+fn news_are_not_told_back_and_die_where_others_tell_them() {
+    let record = |index: u64| {
+        let settings = settings(index, true);
+        Membership::new(settings, Durable::default(), Duration::ZERO, 1).me().clone()
+    };
+    let mut rumours = Rumours::new(2);
+    assert!(rumours.push(&record(1), Manner::Told));
+    assert!(rumours.push(&record(2), Manner::Told));
+    assert!(!rumours.push(&record(3), Manner::Told), "there is room for two");
+    rumours.heard_from(&name(1), &name(9));
+    let told = |rumours: &mut Rumours, to| -> Vec<NodeName> {
+        rumours.take(9, 1, 4, Some(&to)).into_iter().map(|record| record.node).collect()
+    };
+    assert_eq!(told(&mut rumours, name(9)), [name(2)]);
+    assert_eq!(told(&mut rumours, name(8)), [name(1), name(2)]);
+    for _ in 0..9 {
+        rumours.heard_again(&record(1), &name(8));
+    }
+    assert_eq!(told(&mut rumours, name(7)), [name(2)]);
 }
 
 #[test]
@@ -529,3 +566,6 @@ fn who_is_invited_does_not_speak_for_the_cluster_it_leaves() {
 }
 
 mod describe;
+mod hostile;
+mod properties;
+mod silence;

@@ -1,0 +1,127 @@
+//! Who may say what of whom: the rules as a table, and a property: whatever is let in, the
+//! node it is about can beat it.
+
+use proptest::prelude::*;
+
+use super::*;
+use crate::node::{Incarnation, Role};
+use crate::protocol::membership::{Epoch, Health, Reason};
+
+fn name(text: &str) -> NodeName {
+    NodeName::parse(text).unwrap()
+}
+
+fn record(node: &str, by: &str, epoch: u64, incarnation: u64, standing: Standing) -> Record {
+    Record {
+        node: name(node),
+        epoch: Epoch(epoch),
+        standing,
+        incarnation: Incarnation(incarnation),
+        boot: BootId(7),
+        role: Role::Core,
+        reason: Some(Reason::Other),
+        by: name(by),
+        version: String::new(),
+        attributes: None,
+        burial: 0,
+    }
+}
+
+const UP: Standing = Standing::Member(Health::Up);
+const SUSPECT: Standing = Standing::Member(Health::Suspect);
+const DOWN: Standing = Standing::Member(Health::Down);
+const MOST: u64 = u64::MAX;
+
+/// What S says of X: held is X at epoch 2, incarnation 5, or nothing; X is linked, or not.
+#[test]
+fn what_may_be_said_of_whom() {
+    let held = record("x@h.io", "x@h.io", 2, 5, UP);
+    let (x, s, z) = ("x@h.io", "s@h.io", "z@h.io");
+    let ok = Ok(());
+    let numbers = Err(Unfit::Numbers);
+    let not_own = Err(Unfit::NotItsOwn);
+    // Who speaks, whether X is held, whether X is linked, the claim, the verdict.
+    let table = [
+        // X itself: anything within range, and only on its own word.
+        (x, true, true, record(x, x, 2, 6, UP), ok),
+        (x, true, true, record(x, x, 2, 1 << 61, UP), ok),
+        (x, true, true, record(x, x, 3, 0, Standing::Left), ok),
+        (x, true, true, record(x, z, 2, 5, SUSPECT), not_own),
+        (x, true, false, record(x, x, MOST, 5, UP), numbers),
+        (x, true, false, record(x, x, 2, MOST, UP), numbers),
+        // Others, while X is linked: accusations as of now, and removals.
+        (s, true, true, record(x, z, 2, 5, SUSPECT), ok),
+        (s, true, true, record(x, s, 2, 5, DOWN), ok),
+        (s, true, true, record(x, s, 2, 6, DOWN), not_own),
+        (s, true, true, record(x, x, 2, 5, UP), ok),
+        (s, true, true, record(x, x, 2, 6, UP), not_own),
+        (s, true, true, record(x, x, 2, 5, Standing::Left), not_own),
+        (s, true, true, record(x, s, 2, 0, Standing::ForceLeft), ok),
+        (s, true, true, record(x, s, 9, 0, Standing::Autocleaned), ok),
+        // Others, while it is not: news of news, within honest growth.
+        (s, true, false, record(x, x, 2, 6, UP), ok),
+        (s, true, false, record(x, x, 2, 5, Standing::Left), ok),
+        (s, true, false, record(x, s, 2, 5 + (1 << 24), DOWN), ok),
+        (s, true, false, record(x, s, 2, 6 + (1 << 24), DOWN), numbers),
+        (s, true, false, record(x, s, 2, MOST, DOWN), numbers),
+        (s, true, false, record(x, s, 2 + (1 << 16), 0, Standing::Autocleaned), ok),
+        (s, true, false, record(x, s, 3 + (1 << 16), 0, Standing::Autocleaned), numbers),
+        (s, true, true, record(x, s, MOST, 0, Standing::Autocleaned), numbers),
+        // Nobody that is known.
+        (s, false, false, record(x, x, 0, 1 << 40, UP), ok),
+        (s, false, false, record(x, x, 0, 1 << 41, UP), numbers),
+        (s, false, false, record(x, s, 1 << 33, 0, Standing::ForceLeft), numbers),
+    ];
+    for (speaker, is_held, is_linked, claim, expected) in table {
+        let known = Known {
+            speaker: &name(speaker),
+            held: is_held.then_some(&held),
+            linked: is_linked.then_some(BootId(7)),
+            burials: 0,
+        };
+        let verdict = admit(claim.clone(), known).map(|_| ());
+        assert_eq!(verdict, expected, "{speaker} says {claim:?}, linked {is_linked}");
+    }
+}
+
+fn standing() -> impl Strategy<Value = Standing> {
+    prop_oneof![
+        Just(UP),
+        Just(SUSPECT),
+        Just(DOWN),
+        Just(Standing::Left),
+        Just(Standing::ForceLeft),
+        Just(Standing::Autocleaned),
+    ]
+}
+
+proptest! {
+    /// A liar repeats itself as often as it likes, always at the very limit: nothing that
+    /// is held comes near the end of a type, so a node can always answer in a higher epoch
+    /// and a higher incarnation.
+    #[test]
+    fn whatever_is_let_in_can_be_beaten(
+        claims in prop::collection::vec((any::<u64>(), any::<u64>(), any::<u64>(), standing()), 1..60)
+    ) {
+        let mut held: Option<Record> = None;
+        for (epoch, incarnation, burial, standing) in claims {
+            let mut claim = record("x@h.io", "s@h.io", epoch, incarnation, standing);
+            claim.burial = burial;
+            let speaker = name("s@h.io");
+            let burials = held.as_ref().map_or(0, |held| held.burial);
+            let known = Known { speaker: &speaker, held: held.as_ref(), linked: None, burials };
+            if let Ok(admitted) = admit(claim, known) {
+                let record = admitted.into_record();
+                prop_assert!(is_sound(&record));
+                let answer = Record {
+                    epoch: record.epoch.next(),
+                    incarnation: record.incarnation.next(),
+                    standing: UP,
+                    ..record.clone()
+                };
+                prop_assert!(answer.supersedes(&record));
+                held = Some(held.map_or(record.clone(), |held| held.join(&record)));
+            }
+        }
+    }
+}

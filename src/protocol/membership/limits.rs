@@ -1,0 +1,145 @@
+//! What bounds the machine's memory against whatever is said to it, and what happens at a
+//! bound: it is noted, at most once a second each, and counted by whoever reads the notes.
+//! `docs/membership.md` has the table of all maps.
+
+use std::collections::BTreeMap;
+use std::time::Duration;
+
+/// Bounds that depend on how large a cluster may grow.
+#[derive(Clone, Copy, Debug)]
+pub struct Limits {
+    /// Members held at most; what is said of further nodes is dropped.
+    pub members: usize,
+    /// Tombstones held at most, those buried first going first: years of replaced pods, at
+    /// some 200 bytes each.
+    pub tombstones: usize,
+    /// Members that no link has proven, learned at once at most.
+    pub unproven_at_once: u32,
+    /// And so many more in each second after that. A joining node hears of its cluster's
+    /// members faster than it could link with them; somebody who makes members up gets no
+    /// further than this.
+    pub unproven_per_second: u32,
+    /// News waiting to be told at most. What finds no room is made up for where views are
+    /// compared.
+    pub rumours: usize,
+}
+
+impl Default for Limits {
+    fn default() -> Self {
+        Self {
+            members: 10_000,
+            tombstones: 10_000,
+            unproven_at_once: 512,
+            unproven_per_second: 128,
+            rumours: 4096,
+        }
+    }
+}
+
+/// A bound that was reached.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub enum Limit {
+    /// [`Limits::members`].
+    Members,
+    /// [`Limits::tombstones`].
+    Tombstones,
+    /// [`Limits::unproven_per_second`].
+    Unproven,
+    /// [`Limits::rumours`].
+    Rumours,
+    /// Epochs, incarnations or burials that no honest growth explains.
+    Numbers,
+    /// Processes that spoke under this node's name.
+    Rivals,
+    /// Probes made for others.
+    Favours,
+    /// An operator's purges, passed on.
+    Purges,
+}
+
+impl Limit {
+    /// A fixed word for metrics.
+    #[must_use]
+    pub fn word(self) -> &'static str {
+        match self {
+            Self::Members => "members",
+            Self::Tombstones => "tombstones",
+            Self::Unproven => "unproven_members",
+            Self::Rumours => "rumours",
+            Self::Numbers => "numbers",
+            Self::Rivals => "rivals",
+            Self::Favours => "favours",
+            Self::Purges => "purges",
+        }
+    }
+
+    /// What it means, for operators.
+    #[must_use]
+    pub fn text(self) -> &'static str {
+        match self {
+            Self::Members => "the table of members is full: further members are not taken",
+            Self::Tombstones => {
+                "the table of removed members is full: those removed first are forgotten"
+            }
+            Self::Unproven => {
+                "a peer names more members than it can be believed at once; if nobody knows them, \
+                 remove them with `muster cluster force-leave --brought-by`"
+            }
+            Self::Rumours => "more news than can be told; views are compared instead",
+            Self::Numbers => {
+                "a peer makes statements whose epoch or incarnation is out of range; they are \
+                 dropped"
+            }
+            Self::Rivals => "more processes than can be remembered speak under this node's name",
+            Self::Favours => "peers ask for more probes than are made for others at once",
+            Self::Purges => "operators' purges come faster than they are passed on",
+        }
+    }
+}
+
+/// Between two notes of one bound.
+const NOTED_EVERY: Duration = Duration::from_secs(1);
+
+/// When each bound was last noted.
+#[derive(Clone, Debug, Default)]
+pub(super) struct Reached(BTreeMap<Limit, Duration>);
+
+impl Reached {
+    /// Whether a bound that is reached now is to be noted.
+    pub(super) fn is_news(&mut self, now: Duration, limit: Limit) -> bool {
+        let last = self.0.get(&limit).copied();
+        let is_news = last.is_none_or(|last| now.saturating_sub(last) >= NOTED_EVERY);
+        if is_news {
+            self.0.insert(limit, now);
+        }
+        is_news
+    }
+}
+
+/// How many members nobody has linked with may still be learned: a bucket that fills again.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Growth {
+    at_once: u32,
+    per_second: u32,
+    left: f64,
+    at: Duration,
+}
+
+impl Growth {
+    pub(super) fn new(limits: &Limits, now: Duration) -> Self {
+        let (at_once, per_second) = (limits.unproven_at_once, limits.unproven_per_second);
+        Self { at_once, per_second, left: f64::from(at_once), at: now }
+    }
+
+    /// Whether one more may be learned now.
+    pub(super) fn take(&mut self, now: Duration) -> bool {
+        let passed = now.saturating_sub(self.at).as_secs_f64();
+        self.at = self.at.max(now);
+        self.left = (self.left + passed * f64::from(self.per_second)).min(f64::from(self.at_once));
+        let one = self.left >= 1.0;
+        if one {
+            self.left -= 1.0;
+        }
+        one
+    }
+}

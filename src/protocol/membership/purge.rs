@@ -1,0 +1,134 @@
+//! An operator removes what one liar brought.
+//!
+//! Every name that nobody has linked with was first told to some honest member by the liar
+//! itself, and that member remembers it. So the order goes to all, once; real members say
+//! themselves anew when it reaches them, and after [`WAIT`] each member buries whatever the
+//! liar told it first, no link has proven, and nothing was heard of meanwhile. It is buried
+//! as by autoclean: should a real member be among them after all, it comes back by itself.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::time::Duration;
+
+use rand::RngExt;
+
+use super::limits::Limit;
+use super::links::LinkKey;
+use super::message::{Message, Version};
+use super::record::{Reason, Record, Standing};
+use super::table::Origin;
+use super::{Effect, Membership, RequestId};
+use crate::node::{Incarnation, NodeName};
+
+/// For real members to be heard: news reach everybody well within a second.
+const WAIT: Duration = Duration::from_secs(3);
+
+/// Purges under way at once.
+const MOST: usize = 8;
+
+/// Between two that are passed on.
+const PAUSE: Duration = Duration::from_millis(200);
+
+/// One order.
+#[derive(Clone, Debug)]
+struct Purge {
+    due: Duration,
+    /// Whom it would bury, with the incarnation that was held when it came.
+    suspects: BTreeMap<NodeName, Incarnation>,
+    request: Option<RequestId>,
+}
+
+/// Orders under way.
+#[derive(Clone, Debug, Default)]
+pub(super) struct Purges {
+    under_way: BTreeMap<u64, Purge>,
+    /// When the last one was taken.
+    last: Option<Duration>,
+}
+
+impl Purges {
+    pub(super) fn next_deadline(&self) -> Option<Duration> {
+        self.under_way.values().map(|purge| purge.due).min()
+    }
+
+    /// Takes whatever is due.
+    fn due(&mut self, now: Duration) -> Vec<Purge> {
+        let due: Vec<u64> =
+            self.under_way.iter().filter(|(_, p)| p.due <= now).map(|(id, _)| *id).collect();
+        due.into_iter().filter_map(|id| self.under_way.remove(&id)).collect()
+    }
+
+    /// Requests that wait for an order's end.
+    pub(super) fn requests(&self) -> impl Iterator<Item = RequestId> {
+        self.under_way.values().filter_map(|purge| purge.request)
+    }
+}
+
+impl Membership {
+    /// An operator's order.
+    pub(super) fn purge(&mut self, now: Duration, request: RequestId, node: &NodeName) {
+        let id = self.rng.random();
+        self.begin_purge(now, id, node, Some(request));
+    }
+
+    /// A peer passes an order on.
+    pub(super) fn hear_purge(&mut self, now: Duration, id: u64, node: &NodeName) {
+        if self.purges.under_way.contains_key(&id) {
+            return;
+        }
+        let soon = self.purges.last.is_some_and(|last| now.saturating_sub(last) < PAUSE);
+        if soon || self.purges.under_way.len() >= MOST {
+            return self.reached(now, Limit::Purges);
+        }
+        self.begin_purge(now, id, node, None);
+    }
+
+    fn begin_purge(
+        &mut self,
+        now: Duration,
+        id: u64,
+        brought_by: &NodeName,
+        request: Option<RequestId>,
+    ) {
+        let brought = Origin::Brought(brought_by.clone());
+        let suspects = self
+            .table
+            .entries()
+            .filter(|entry| entry.record.is_member() && entry.origin == brought)
+            .map(|entry| (entry.record.node.clone(), entry.record.incarnation))
+            .collect();
+        self.purges.last = Some(now);
+        self.purges.under_way.insert(id, Purge { due: now + WAIT, suspects, request });
+        let message = Message::Purge { id, brought_by: brought_by.clone() };
+        let able = self.links.all_active().filter(|(_, link)| link.version == Version::V2);
+        let able: Vec<LinkKey> = able.map(|(key, _)| key).collect();
+        for key in able {
+            self.send(key, &message);
+        }
+        self.say_anew(now);
+    }
+
+    /// Buries what is due.
+    pub(super) fn run_purges(&mut self, now: Duration) {
+        for purge in self.purges.due(now) {
+            let unheard: BTreeSet<NodeName> = purge
+                .suspects
+                .into_iter()
+                .filter(|(node, incarnation)| {
+                    self.table.is_unproven(node)
+                        && self.table.member(node).is_some_and(|r| r.incarnation == *incarnation)
+                })
+                .map(|(node, _)| node)
+                .collect();
+            let records: Vec<Record> =
+                unheard.iter().filter_map(|node| self.table.member(node)).cloned().collect();
+            for record in records {
+                let me = self.me.node.clone();
+                let buried = self.tombstone(&record, Standing::Autocleaned, Reason::ForceLeft, &me);
+                self.hold(now, &buried);
+            }
+            if let Some(request) = purge.request {
+                self.effects.push_back(Effect::Reply(request, Ok(())));
+            }
+        }
+    }
+}

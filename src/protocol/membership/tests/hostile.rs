@@ -1,0 +1,282 @@
+//! A member that says whatever the wire can carry, and what it comes to.
+
+use super::*;
+
+/// A name that nobody has.
+fn made_up(index: u64) -> NodeName {
+    NodeName::parse(&format!("ghost{index}@10.9.{}.{}", index / 250, index % 250)).unwrap()
+}
+
+fn claim(node: NodeName, standing: Standing) -> Record {
+    Record {
+        by: node.clone(),
+        node,
+        epoch: Epoch(0),
+        standing,
+        incarnation: Incarnation(1),
+        boot: BootId(1),
+        role: crate::node::Role::Core,
+        reason: Some(Reason::Announced),
+        version: String::new(),
+        attributes: None,
+        burial: 0,
+    }
+}
+
+const UP: Standing = Standing::Member(Health::Up);
+
+impl Net {
+    /// The liar is node 9, which the test plays: a member with a link to each other.
+    fn with_liar(n: u64) -> (Self, Vec<LinkKey>) {
+        let mut net = Net::cluster(n);
+        net.run(Duration::from_secs(6));
+        let keys = (1..=n)
+            .map(|to| net.greet(to, 9, 9, |hello| Hello { automatic: true, ..hello }))
+            .collect();
+        net.settle();
+        (net, keys)
+    }
+
+    fn lie(&mut self, to: u64, key: LinkKey, news: Vec<Record>) {
+        for part in news.chunks(MAX_RECORDS) {
+            let frame = Message::Gossip { id: None, news: part.to_vec() }.encode();
+            self.nodes.get_mut(&name(to)).unwrap().handle_frame(self.now, key, &frame);
+        }
+        self.settle();
+    }
+
+    fn noted(&self, at: u64, limit: Limit) -> bool {
+        self.notes.iter().any(|(node, note)| *node == name(at) && *note == Note::Limit(limit))
+    }
+}
+
+#[test]
+fn numbers_near_their_end_break_no_name() {
+    let (mut net, keys) = Net::with_liar(3);
+    let held = net.nodes[&name(1)].table().member(&name(2)).unwrap().clone();
+    let by = name(9);
+    let most = u64::MAX;
+    let removed = held.with(Standing::Autocleaned, Reason::Autocleaned, &by);
+    let down = held.with(Standing::Member(Health::Down), Reason::Silent, &by);
+    let lies = vec![
+        Record { epoch: Epoch(most), ..removed.clone() },
+        Record { burial: most, ..removed },
+        Record { incarnation: Incarnation(most), ..down.clone() },
+        Record { epoch: Epoch(most - 1), ..down },
+    ];
+    for (to, key) in (1..=3).zip(&keys) {
+        net.lie(to, *key, lies.clone());
+    }
+    net.run(Duration::from_secs(3));
+    for at in 1..=3 {
+        assert!(net.running(at).contains(&"n2".to_owned()), "at {at}");
+        assert!(net.noted(at, Limit::Numbers));
+        assert_eq!(net.nodes[&name(at)].state(), State::Joined);
+    }
+    // And at its next start too, whatever is on whose disk.
+    let disks: Vec<Durable> = (1..=3).map(|n| net.nodes[&name(n)].durable()).collect();
+    for (index, mut disk) in (1..=3).zip(disks) {
+        net.kill(index);
+        disk.records.iter_mut().for_each(|record| record.incarnation = Incarnation(most));
+        disk.incarnation = Incarnation(most);
+        disk.epoch = Epoch(most);
+        net.start(Settings { boot: BootId(70 + index), ..settings(index, true) }, disk);
+    }
+    net.discover_all();
+    net.run(Duration::from_secs(3));
+    net.assert_agreed(&["n1", "n2", "n3"]);
+}
+
+/// FAULTS: 12,000 made-up members in an instant.
+#[test]
+fn made_up_members_grow_slowly_and_take_no_real_ones_place() {
+    let (mut net, keys) = Net::with_liar(4);
+    let lies = (0..12_000).map(|index| claim(made_up(index), UP)).collect();
+    net.lie(1, keys[0], lies);
+    for (to, key) in (1..=4).zip(&keys) {
+        net.nodes.get_mut(&name(to)).unwrap().handle_link_down(net.now, *key);
+    }
+    net.settle();
+    let machine = &net.nodes[&name(1)];
+    assert!(machine.table().member_count() < 600, "{}", machine.table().member_count());
+    assert!(net.noted(1, Limit::Unproven));
+    net.run(Duration::from_millis(200));
+    // A real one freezes meanwhile: it is noticed as ever.
+    net.frozen.insert(name(3));
+    net.run(Duration::from_secs(3));
+    for at in [1, 2, 4] {
+        let machine = &net.nodes[&name(at)];
+        let three = machine.table().member(&name(3)).unwrap();
+        assert_eq!(three.health(), Some(Health::Down), "at {at}");
+        for other in [1, 2, 4].into_iter().filter(|other| *other != at) {
+            assert!(machine.table().member(&name(other)).unwrap().is_running());
+            assert!(machine.link(&name(other)).is_some(), "{at} to {other}");
+        }
+    }
+    // One command removes what the liar brought.
+    net.frozen.clear();
+    net.run(Duration::from_secs(5));
+    assert_eq!(net.ask(2, Action::ForceLeave { node: name(9), force: true }), Ok(()));
+    assert_eq!(net.ask(2, Action::ForceLeaveBroughtBy { node: name(9) }), Ok(()));
+    net.run(Duration::from_secs(3));
+    net.assert_agreed(&["n1", "n2", "n3", "n4"]);
+    for at in 1..=4 {
+        let machine = &net.nodes[&name(at)];
+        assert_eq!(machine.table().member_count(), 4, "at {at}");
+        assert_eq!(machine.durable().brought.len(), 0);
+    }
+}
+
+#[test]
+fn the_tables_hold_no_more_than_they_may() {
+    let mut net = Net::new();
+    let limits = Limits {
+        members: 20,
+        tombstones: 30,
+        unproven_at_once: 1000,
+        unproven_per_second: 1000,
+        rumours: 25,
+    };
+    net.start(Settings { limits, ..settings(1, true) }, Durable::default());
+    net.discover_all();
+    net.run(Duration::from_secs(2));
+    let key = net.greet(1, 9, 9, |hello| Hello { automatic: true, ..hello });
+    // Each is first a tombstone and then a member, as it must not be.
+    let buried = |index| Record { burial: index, ..claim(made_up(index), Standing::ForceLeft) };
+    let back = |index| Record { epoch: Epoch(1), ..claim(made_up(index), UP) };
+    for from in (0..300).step_by(25) {
+        net.lie(1, key, (from..from + 25).map(buried).collect());
+        net.lie(1, key, (from..from + 25).map(back).collect());
+    }
+    net.lie(1, key, (1000..1300).map(buried).collect());
+    let machine = &net.nodes[&name(1)];
+    assert!(machine.table().member_count() <= 20);
+    assert!(machine.table().tombstone_count() <= 30);
+    assert!(machine.rumours.len() <= 25);
+    assert!(machine.table().get(&made_up(1299)).is_some(), "the last buried are kept");
+    for limit in [Limit::Members, Limit::Tombstones, Limit::Rumours] {
+        assert!(net.noted(1, limit), "{limit:?}");
+    }
+    // Logged now and then, not each time.
+    assert!(net.notes.len() < 20, "{}", net.notes.len());
+}
+
+#[test]
+fn other_books_hold_no_more_than_they_may() {
+    let (mut net, keys) = Net::with_liar(2);
+    let held = net.nodes[&name(2)].me().clone();
+    // Other lives of node 1 itself.
+    for boot in 0..200 {
+        let me = net.nodes[&name(1)].me().clone();
+        net.lie(1, keys[0], vec![Record { boot: BootId(boot), ..bump(&me) }]);
+    }
+    assert!(net.nodes[&name(1)].rivals.len() <= 16);
+    assert!(net.noted(1, Limit::Rivals));
+    // Accusations by accusers without end, in incarnations without end.
+    net.nodes.get_mut(&name(1)).unwrap().links.peer(&name(2)).link = None;
+    for index in 0..600 {
+        let accused = held.with(Standing::Member(Health::Suspect), Reason::Silent, &made_up(index));
+        let incarnation = Incarnation(held.incarnation.0 + index / 20);
+        net.lie(1, keys[0], vec![Record { incarnation, ..accused }]);
+    }
+    assert!(net.nodes[&name(1)].rumours.len() <= 12, "{}", net.nodes[&name(1)].rumours.len());
+    // Favours, and answers that nobody asked for.
+    let machine = net.nodes.get_mut(&name(1)).unwrap();
+    for seq in 0..10_000 {
+        let favour = Message::PingReq { seq, target: name(9) };
+        machine.handle_frame(net.now, keys[0], &favour.encode());
+        let view = machine.view_hash();
+        let ack = Message::Ack { seq, view, wanted: true, news: Vec::new() };
+        machine.handle_frame(net.now, keys[0], &ack.encode());
+        while machine.poll_effect().is_some() {}
+    }
+    assert!(machine.detector.sizes().into_iter().all(|size| size <= 4096));
+}
+
+fn bump(record: &Record) -> Record {
+    Record { incarnation: Incarnation(record.incarnation.0 + 1), ..record.clone() }
+}
+
+/// FAULTS: 1,500 names that link once and go.
+#[test]
+fn who_links_once_and_goes_leaves_nothing_behind() {
+    let mut net = Net::cluster(2);
+    let peers = net.nodes[&name(1)].links.peers.len();
+    for index in 0..1500 {
+        let machine = net.nodes.get_mut(&name(1)).unwrap();
+        let key = LinkKey(100_000 + index);
+        machine.handle_link_up(net.now, key, &made_up(index), false, None);
+        if index % 2 == 0 {
+            let settings =
+                Settings { node: made_up(index), cluster: "other".to_owned(), ..settings(7, true) };
+            let played = Membership::new(settings, Durable::default(), net.now, index);
+            let hello = Message::Hello(Box::new(played.hello(&name(1), Intent::Meet)));
+            machine.handle_frame(net.now, key, &hello.encode());
+        }
+        machine.handle_link_down(net.now, key);
+        while machine.poll_effect().is_some() {}
+    }
+    let machine = &net.nodes[&name(1)];
+    assert_eq!(machine.links.peers.len(), peers);
+    assert_eq!(machine.links.links.len(), 1);
+}
+
+/// What a peer says before it is admitted, or without ever being, changes nothing shown.
+#[test]
+fn who_is_not_admitted_changes_nothing() {
+    let mut net = Net::cluster(3);
+    net.run(Duration::from_secs(6));
+    let (hash, members) = {
+        let machine = &net.nodes[&name(1)];
+        (machine.view_hash(), machine.table().member_count())
+    };
+    let removed = net.nodes[&name(1)].me().with(Standing::ForceLeft, Reason::ForceLeft, &name(9));
+    net.greet(1, 9, 9, |hello| Hello {
+        cluster: "other".to_owned(),
+        you: Some(removed.clone()),
+        ..hello
+    });
+    // Another process under the name of a live member says that it left.
+    net.greet(1, 2, 99, |hello| Hello {
+        automatic: true,
+        me: Record { epoch: Epoch(5), standing: Standing::Left, ..hello.me.clone() },
+        ..hello
+    });
+    // And a stranger that this node's name were taken.
+    let key = LinkKey(77_000);
+    let machine = net.nodes.get_mut(&name(1)).unwrap();
+    machine.handle_link_up(net.now, key, &name(8), false, None);
+    let bye = Message::Bye { code: Some(ByeCode::NameConflict), text: "taken".to_owned() };
+    machine.handle_frame(net.now, key, &bye.encode());
+    net.run(Duration::from_millis(10));
+    let machine = &net.nodes[&name(1)];
+    assert_eq!((machine.view_hash(), machine.table().member_count()), (hash, members));
+    assert_eq!((machine.state(), machine.conflict()), (State::Joined, None));
+}
+
+/// FAULTS: tombstones reach a newcomer, and whoever was away hears them from it.
+#[test]
+fn a_newcomer_holds_every_tombstone_and_passes_it_on() {
+    let tombstones: Vec<Record> = (0..8000)
+        .map(|index| Record { burial: index, ..claim(made_up(index), Standing::ForceLeft) })
+        .collect();
+    let mut net = Net::new();
+    net.start(settings(1, true), Durable { records: tombstones, ..Durable::default() });
+    net.start(settings(2, true), Durable::default());
+    net.discover_all();
+    net.run(Duration::from_secs(5));
+    net.assert_agreed(&["n1", "n2"]);
+    assert_eq!(net.nodes[&name(2)].table().tombstone_count(), 8000);
+    net.kill(1);
+    // It was away, and still knows one of the removed as a member.
+    let ghost = claim(made_up(77), UP);
+    net.start(settings(3, true), Durable { records: vec![ghost], ..Durable::default() });
+    net.discover_all();
+    net.run(Duration::from_secs(5));
+    for at in [2, 3] {
+        let table = net.nodes[&name(at)].table();
+        assert!(table.member(&made_up(77)).is_none(), "at {at}");
+        assert_eq!(table.tombstone_count(), 8000, "at {at}");
+    }
+    assert_eq!(net.nodes[&name(2)].view_hash(), net.nodes[&name(3)].view_hash());
+}
