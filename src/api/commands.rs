@@ -145,6 +145,39 @@ pub(super) async fn discovery(
     submit_for_cluster(&app, Action::SetDiscovery { enabled: body.enabled }).await
 }
 
+/// `?brought_by=`.
+#[derive(Debug, Deserialize)]
+pub(super) struct PurgeParams {
+    brought_by: String,
+}
+
+/// Removes every member that only one has vouched for.
+///
+/// For when an agent made members up. Names that any agent ever linked with stay, and so
+/// does whoever brought the others: remove it first.
+#[utoipa::path(
+    delete,
+    path = "/api/v1/members",
+    tag = "members",
+    params(("brought_by" = String, Query, description = "Who told of them first")),
+    security((), ("token" = [])),
+    responses(
+        (status = 204, description = "Removed, however many there were"),
+        (status = 400, description = "`brought_by` is missing or no node name: BAD_REQUEST", body = ErrorBody),
+        (status = 401, description = "The token is missing or wrong: UNAUTHORIZED", body = ErrorBody),
+        (status = 503, description = "The agent is stopping: SERVICE_UNAVAILABLE", body = ErrorBody),
+        (status = 504, description = "Not done in time: GATEWAY_TIMEOUT", body = ErrorBody),
+    )
+)]
+pub(super) async fn purge(
+    State(app): State<Arc<App>>,
+    Params(params): Params<PurgeParams>,
+) -> Result<StatusCode, ApiError> {
+    let node = node_name(&params.brought_by)?;
+    submit(&app, Action::ForceLeaveBroughtBy { node }, COMMAND_DEADLINE).await?;
+    Ok(StatusCode::NO_CONTENT)
+}
+
 /// `?force=`.
 #[derive(Debug, Deserialize)]
 pub(super) struct ForceParams {

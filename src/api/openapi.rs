@@ -33,6 +33,7 @@ use super::{commands, emqx, health, node, page, reads, reload, sse};
         node::drain,
         node::undrain,
         node::broker,
+        commands::purge,
         reload::reload,
         health::livez,
         health::readyz,

@@ -195,14 +195,18 @@ pub(super) enum ClusterCommand {
     Leave,
     /// Remove a member for good
     #[command(
-        after_help = "Examples:\n  muster cluster force-leave emqx@10.0.0.9\n  muster cluster force-leave emqx@10.0.0.9 --force    even if it is alive"
+        after_help = "Examples:\n  muster cluster force-leave emqx@10.0.0.9\n  muster cluster force-leave emqx@10.0.0.9 --force    even if it is alive\n  muster cluster force-leave --brought-by emqx@10.0.0.9    whatever names only it has told of"
     )]
     ForceLeave {
         /// The member, name@host
-        node: String,
+        #[arg(required_unless_present = "brought_by")]
+        node: Option<String>,
         /// Even if it is alive
-        #[arg(long)]
+        #[arg(long, conflicts_with = "brought_by")]
         force: bool,
+        /// Instead, every member that only this one has vouched for
+        #[arg(long, value_name = "NODE", conflicts_with = "node")]
+        brought_by: Option<String>,
     },
     /// Ask a node to join this cluster
     #[command(after_help = "Examples:\n  muster cluster invite emqx@10.0.0.2")]

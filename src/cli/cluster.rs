@@ -56,8 +56,15 @@ async fn act(
             let cluster = answer.map_err(failed("failed to leave the cluster"))?;
             Ok((Some("Left the cluster."), cluster))
         }
-        ClusterCommand::ForceLeave { node, force } => {
-            let path = format!("/api/v1/members/{}?force={force}", encode(&node));
+        ClusterCommand::ForceLeave { brought_by: Some(liar), .. } => {
+            let path = format!("/api/v1/members?brought_by={}", encode(&liar));
+            client.delete(&path).await.map_err(failed("failed to remove what it brought"))?;
+            let done = "Removed the members that only this node had vouched for.";
+            Ok((Some(done), client.get("/api/v1/cluster").await?))
+        }
+        ClusterCommand::ForceLeave { node, force, .. } => {
+            let node = encode(&node.unwrap_or_default());
+            let path = format!("/api/v1/members/{node}?force={force}");
             client.delete(&path).await.map_err(failed("failed to remove the node"))?;
             Ok((Some("Removed the node from the cluster."), client.get("/api/v1/cluster").await?))
         }

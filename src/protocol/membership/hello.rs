@@ -5,18 +5,12 @@ use std::time::Duration;
 use rand::RngExt;
 
 use super::learn::Manner;
-use super::links::{DialFailure, Dialing, Link, LinkKey, Phase};
+use super::links::{Link, LinkKey, Phase};
 use super::message::{ByeCode, Hello, Intent, Message, PROTOCOL, PROTOCOL_MIN, Version};
 use super::record::{Health, Reason, Record, Standing};
 use super::{Effect, Membership, Note, Refused};
 use crate::escape::escaped;
 use crate::node::NodeName;
-
-/// Dials under way at once: a full mesh's worth.
-const MAX_DIALS: usize = 64;
-
-/// Of these, as many to members that no link has proven.
-const MAX_UNPROVEN_DIALS: usize = 8;
 
 /// A joining node compares views with the peers that it meets one after another: those
 /// that it meets together would tell it the same.
@@ -109,128 +103,6 @@ impl Membership {
         self.settle_contest(now, &peer);
         self.dial_due(now);
         self.consider_founding(now);
-    }
-
-    /// A dial attempt failed.
-    pub fn handle_dial_failed(&mut self, now: Duration, node: &NodeName, failure: &DialFailure) {
-        self.notice_lag(now);
-        self.links.end_dial(node);
-        let state = self.links.peer(node);
-        state.tried = true;
-        if *failure != DialFailure::Yield {
-            state.failed_at = Some(now);
-            self.doubt_existence(node);
-        }
-        let state = self.links.peer(node);
-        let evidence = *failure == DialFailure::Refused && std::mem::take(&mut state.trust_refusal);
-        if evidence && self.links.active(node).is_none() {
-            self.declare_down(now, node, Reason::Refused);
-        }
-        match failure {
-            DialFailure::Refused => self.complain(node, None, None),
-            DialFailure::Unreachable(text) | DialFailure::Rejected(text) => {
-                let text = format!("cannot connect to {node}: {text}");
-                self.complain(node, None, Some(text));
-            }
-            DialFailure::Yield => {}
-        }
-        self.fail_requests(node, failure);
-        if *failure == DialFailure::Yield {
-            let wait = self.settings.timing.redial_min * 2;
-            self.links.plan(node, now + wait);
-        } else {
-            self.redial_later(now, node);
-        }
-        self.dial_due(now);
-        self.consider_founding(now);
-    }
-
-    /// A member that no link has proven could not be dialled: it takes no place among
-    /// those who link to each other, until it is heard or tried again.
-    fn doubt_existence(&mut self, node: &NodeName) {
-        let running = self.table.member(node).is_some_and(Record::is_running);
-        if running && self.table.is_unproven(node) && self.doubtful.insert(node.clone()) {
-            self.ring.remove(node);
-        }
-    }
-
-    /// Notes a refusal or failure once, until it changes or a link comes up.
-    fn complain(&mut self, node: &NodeName, key: Option<LinkKey>, text: Option<String>) {
-        let state = self.links.peer(node);
-        if text.is_some() && state.complaint != text {
-            state.complaint.clone_from(&text);
-            if let Some(text) = text {
-                self.note(Note::TheyRefused(node.clone(), key, text));
-            }
-        }
-    }
-
-    fn redial_later(&mut self, now: Duration, node: &NodeName) {
-        if !self.wants(node) {
-            self.links.forget(node);
-            return;
-        }
-        let delay = self.backoff(node);
-        self.links.plan(node, now + delay);
-    }
-
-    /// Exponential backoff with full jitter in its upper half.
-    fn backoff(&mut self, node: &NodeName) -> Duration {
-        let timing = self.settings.timing;
-        let state = self.links.peer(node);
-        let exponent = state.failures.min(16);
-        state.failures += 1;
-        let first = if state.is_followed { timing.redial_follow } else { timing.redial_min };
-        let delay = (first * (1 << exponent)).min(timing.redial_max);
-        delay.mul_f64(self.rng.random_range(0.5..1.0))
-    }
-
-    /// Dials whoever is due and still wanted.
-    pub(super) fn dial_due(&mut self, now: Duration) {
-        while self.links.dialing < MAX_DIALS
-            && let Some(node) = self.links.pop_due(now)
-        {
-            let is_unproven = self.table.is_unproven(&node);
-            if is_unproven && self.links.dialing_unproven >= MAX_UNPROVEN_DIALS {
-                let later =
-                    self.settings.timing.redial_min.mul_f64(self.rng.random_range(0.5..2.0));
-                self.links.plan(&node, now + later);
-                continue;
-            }
-            let wanted = self.wants(&node) && self.links.active(&node).is_none();
-            if wanted && self.greeting(now, &node) {
-                self.links.plan(&node, now + self.settings.timing.redial_min * 2);
-                continue;
-            }
-            if wanted && self.links.peer(&node).dialing == Dialing::No {
-                self.links.begin_dial(&node, is_unproven);
-                self.effects.push_back(Effect::Dial(node));
-            } else if !wanted && self.table.member(&node).is_none() {
-                self.links.forget(&node);
-            }
-        }
-        if self.links.dialing >= MAX_DIALS
-            && let Some(at) = self.links.next_due()
-            && at <= now
-            && let Some(node) = self.links.pop_due(now)
-        {
-            // Wait for a free place without spinning.
-            self.links.plan(&node, now + self.settings.timing.redial_min);
-        }
-    }
-
-    /// Whether a link to a node is open and its hello may still come.
-    fn greeting(&self, now: Duration, node: &NodeName) -> bool {
-        self.links.links.values().any(|link| {
-            link.peer == *node
-                && match link.phase {
-                    Phase::Silent => {
-                        now.saturating_sub(link.up_at) < self.settings.timing.hello_timeout
-                    }
-                    Phase::Contested(_) => true,
-                    Phase::Active | Phase::Closing => false,
-                }
-        })
     }
 
     /// A hello came.

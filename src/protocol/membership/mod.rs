@@ -13,22 +13,28 @@
 //! | `message`, `wire` | what agents say, and its bytes |
 //! | `links` | books on links, peers and dial times |
 //! | `hello` | who may talk to whom, one link per pair, one process per name |
+//! | `dialler` | whom to dial when; what a failed dial tells |
 //! | `door` | which statements of others may be learned |
 //! | `limits` | bounds, and what happens where one is reached |
 //! | `describe` | what this node says of itself: tags, broker, drain |
-//! | `learn` | applying statements, refuting those about oneself, founding |
+//! | `learn` | applying statements, refuting those about oneself |
+//! | `cluster_id` | founding, joining, moving |
 //! | `spread` | gossip, settled views |
 //! | `reconcile` | making two views the same, part by part |
 //! | `purge` | an operator removes what one liar brought |
-//! | `probe` | probes, suspicion, local health |
+//! | `detector`, `probe` | probes, suspicion, local health |
 //! | `lifecycle` | join, leave, force-leave, invite, autoclean, stop |
 //! | `rumours`, `ring` | news to be told; neighbours beyond the full mesh |
 //!
 //! Time is a [`std::time::Duration`] since any fixed moment; it may jump forward (a
 //! frozen process) but never back. Wall clocks are never asked.
 
+mod cluster_id;
 mod describe;
+mod detector;
+mod dialler;
 mod door;
+mod effect;
 mod hello;
 mod learn;
 mod lifecycle;
@@ -53,6 +59,7 @@ use std::time::Duration;
 use rand::SeedableRng;
 use rand::rngs::SmallRng;
 
+pub use effect::{Effect, News, Note, RequestId, State};
 pub use limits::{Limit, Limits};
 pub use links::{DialFailure, LinkKey};
 pub use message::{
@@ -66,98 +73,14 @@ pub use table::{Applied, Entry, Origin, Table};
 
 use crate::attributes::Attributes;
 use crate::node::{BootId, ClusterId, Incarnation, NodeName};
+use detector::Detector;
 use lifecycle::Pending;
 use limits::{Growth, Reached};
 use links::{Link, Links};
-use probe::Detector;
 use purge::Purges;
 use reconcile::Reconciliation;
 use ring::Ring;
 use rumours::Rumours;
-
-/// What the driver is to do. Taken in order.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub enum Effect {
-    /// Dial this node once; answered by `handle_link_up` or `handle_dial_failed`.
-    Dial(NodeName),
-    /// Send this frame, or drop it if the link's queue is full.
-    Send(LinkKey, Vec<u8>),
-    /// Flush and close this link; answered by `handle_link_down`.
-    Close(LinkKey, String),
-    /// News about a member, each reported once and in order.
-    Event(News),
-    /// Something operators want to read.
-    Note(Note),
-    /// Answer a request, once everything durable so far is on disk.
-    Reply(RequestId, Result<(), Refused>),
-    /// Run or stop discovery rounds.
-    Discovery(bool),
-}
-
-/// The driver's number for a request.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
-pub struct RequestId(pub u64);
-
-/// A change in the membership as operators see it: suspicion shows, while a member
-/// known from disk only counts as [`Health::Down`].
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct News {
-    /// The member.
-    pub node: NodeName,
-    /// Its health before; `None`: it was no member.
-    pub from: Option<Health>,
-    /// Its standing now.
-    pub to: Standing,
-    /// Its incarnation now.
-    pub incarnation: Incarnation,
-    /// Why.
-    pub reason: Reason,
-    /// On whose word.
-    pub by: NodeName,
-}
-
-/// Something worth a line in the log.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub enum Note {
-    /// This node now belongs to the cluster with this id.
-    Joined(ClusterId),
-    /// This node left, or was removed.
-    Left(Reason),
-    /// We refused a peer over this link; the text says why.
-    WeRefused(NodeName, LinkKey, String),
-    /// A link was refused, for the same reason as before or another; to be counted and shown.
-    Refusal {
-        /// Whose link.
-        peer: NodeName,
-        /// By which rule.
-        code: ByeCode,
-        /// By us, or by the peer.
-        ours: bool,
-        /// In words: ours, or the peer's.
-        text: String,
-    },
-    /// A peer refused us, over a link or before there was one.
-    TheyRefused(NodeName, Option<LinkKey>, String),
-    /// Another live process holds our node name; `None`: no longer.
-    Conflict(Option<String>),
-    /// A message could not be read; counted.
-    BadMessage(NodeName, String),
-    /// This node noticed that it runs late, by so much.
-    Slow(Duration),
-    /// A bound of this node's tables is reached, by what others say.
-    Limit(Limit),
-}
-
-/// Where this node stands.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum State {
-    /// No cluster yet.
-    Forming,
-    /// In one.
-    Joined,
-    /// Left, until told otherwise.
-    Left,
-}
 
 /// The machine. See the module for the order of calls.
 #[derive(Clone, Debug)]

@@ -14,6 +14,7 @@ use std::time::Duration;
 
 use rand::seq::{IteratorRandom, SliceRandom};
 
+use super::detector::{Favour, MAX_ILLNESS, Outcome, Probe, Seen, Stage, Suspicion};
 use super::learn::{Held, Manner};
 use super::limits::Limit;
 use super::links::LinkKey;
@@ -27,9 +28,6 @@ const HELPERS: usize = 3;
 
 /// Confirmations that bring a suspicion to its shortest time.
 const CONFIRMATIONS: usize = 3;
-
-/// Worst local health; time-outs grow by half for each point.
-const MAX_ILLNESS: u32 = 6;
 
 /// Requests to probe somebody else, under way at once.
 const MAX_FAVOURS: usize = 128;
@@ -46,126 +44,6 @@ const REMEMBERED: Duration = Duration::from_secs(10);
 
 /// A link without a word for so long, while helpers reach the member, is broken.
 const BROKEN_LINK: Duration = Duration::from_millis(3000);
-
-#[derive(Clone, Debug)]
-struct Probe {
-    target: NodeName,
-    started: Duration,
-    deadline: Duration,
-    stage: Stage,
-    /// Who was asked to help.
-    helpers: Vec<LinkKey>,
-    /// Whether any helper said anything.
-    answered: bool,
-    /// Whether a helper reached the target.
-    alive: bool,
-}
-
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Stage {
-    /// It was asked over its link.
-    Direct,
-    /// Others were asked to ask it.
-    Indirect,
-    /// It says something, and answers nothing: it is given more time than who is silent.
-    Patient,
-}
-
-#[derive(Clone, Debug)]
-struct Suspicion {
-    started: Duration,
-    deadline: Duration,
-    accusers: BTreeSet<NodeName>,
-}
-
-/// A probe made for somebody else.
-#[derive(Clone, Debug)]
-struct Favour {
-    asker: LinkKey,
-    seq: u64,
-    target: NodeName,
-    deadline: Duration,
-}
-
-/// The holder of a name is asked for a sign of life.
-#[derive(Clone, Debug)]
-struct Challenge {
-    newcomer: LinkKey,
-    deadline: Duration,
-}
-
-/// Everything under way.
-#[derive(Clone, Debug, Default)]
-pub(super) struct Detector {
-    next_seq: u64,
-    /// When each ping left, for round trips; pruned by age.
-    sent: BTreeMap<u64, (LinkKey, Duration)>,
-    probes: BTreeMap<u64, Probe>,
-    suspicions: BTreeMap<NodeName, Suspicion>,
-    favours: BTreeMap<u64, Favour>,
-    challenges: BTreeMap<u64, Challenge>,
-    order: Vec<NodeName>,
-    illness: u32,
-}
-
-impl Detector {
-    fn seq(&mut self) -> u64 {
-        self.next_seq += 1;
-        self.next_seq
-    }
-
-    pub(super) fn next_deadline(&self) -> Option<Duration> {
-        let probes = self.probes.values().map(|probe| probe.deadline);
-        let suspicions = self.suspicions.values().map(|suspicion| suspicion.deadline);
-        let favours = self.favours.values().map(|favour| favour.deadline);
-        let challenges = self.challenges.values().map(|challenge| challenge.deadline);
-        probes.chain(suspicions).chain(favours).chain(challenges).min()
-    }
-
-    /// A new record of the member replaces what was thought of it.
-    pub(super) fn forget(&mut self, node: &NodeName) {
-        self.suspicions.remove(node);
-    }
-
-    pub(super) fn clear(&mut self) {
-        self.probes.clear();
-        self.suspicions.clear();
-        self.order.clear();
-    }
-
-    /// This node has reason to doubt itself.
-    pub(super) fn ill(&mut self) {
-        self.illness = (self.illness + 1).min(MAX_ILLNESS);
-    }
-
-    fn well(&mut self) {
-        self.illness = self.illness.saturating_sub(1);
-    }
-
-    fn scaled(&self, time: Duration) -> Duration {
-        time + time * self.illness / 2
-    }
-
-    pub(super) fn challenge(&mut self, newcomer: LinkKey, deadline: Duration) -> u64 {
-        let seq = self.seq();
-        self.challenges.insert(seq, Challenge { newcomer, deadline });
-        seq
-    }
-
-    pub(super) fn end_challenge(&mut self, newcomer: LinkKey) {
-        self.challenges.retain(|_, challenge| challenge.newcomer != newcomer);
-    }
-
-    /// How many there are of each that peers can make grow.
-    #[cfg(test)]
-    pub(super) fn sizes(&self) -> [usize; 4] {
-        [self.sent.len(), self.probes.len(), self.favours.len(), self.challenges.len()]
-    }
-
-    fn is_probing(&self, node: &NodeName) -> bool {
-        self.probes.values().any(|probe| probe.target == *node)
-    }
-}
 
 impl Membership {
     /// Being called late means that this process did not run: nobody else is to blame,
@@ -260,15 +138,7 @@ impl Membership {
 
     fn probe(&mut self, now: Duration, target: &NodeName) {
         let seq = self.detector.seq();
-        let mut probe = Probe {
-            target: target.clone(),
-            started: now,
-            deadline: now,
-            stage: Stage::Direct,
-            helpers: Vec::new(),
-            answered: false,
-            alive: false,
-        };
+        let mut probe = Probe::new(target.clone(), now);
         if let Some((key, _)) = self.links.active(target) {
             probe.deadline = now + self.ack_timeout(self.patience(key).unwrap_or_default());
             self.send_ping(now, seq, key);
@@ -328,23 +198,23 @@ impl Membership {
         let Some(mut probe) = self.detector.probes.remove(&seq) else { return };
         let (started, target) = (probe.started, probe.target.clone());
         let link = self.links.active(&target).map(|(key, l)| (key, l.heard, l.answered));
-        let heard = link.is_some_and(|(_, heard, _)| heard > started);
-        let answered = link.is_some_and(|(.., answered)| answered > started);
         let running = self.table.member(&target).is_some_and(Record::is_running);
-        // A link that neither side needed may have been closed over the probe: those who
-        // have links to the member watch over it, and we could only accuse it of that.
-        if answered || probe.alive || !running || !self.is_probed(&target) {
-            if answered {
-                self.detector.well();
-            } else if let Some((key, heard, _)) = link
-                && now.saturating_sub(heard) > BROKEN_LINK
-            {
-                self.bye(key, ByeCode::Duplicate, "the link is silent, its node is not".into());
+        let outcome = probe.outcome(Seen {
+            is_watched: running && self.is_probed(&target),
+            has_answered: link.is_some_and(|(.., answered)| answered > started),
+            was_heard: link.is_some_and(|(_, heard, _)| heard > started),
+        });
+        match outcome {
+            Outcome::Moot => {}
+            Outcome::Answered => self.detector.well(),
+            Outcome::ReachedByOthers => {
+                if let Some((key, heard, _)) = link
+                    && now.saturating_sub(heard) > BROKEN_LINK
+                {
+                    self.bye(key, ByeCode::Duplicate, "the link is silent, its node is not".into());
+                }
             }
-            return;
-        }
-        match probe.stage {
-            Stage::Direct => {
+            Outcome::AskOthers => {
                 let helpers = self.helpers(&target, HELPERS);
                 probe.stage = Stage::Indirect;
                 probe.deadline = now + self.help_timeout(&helpers, link.map(|(key, ..)| key));
@@ -362,7 +232,7 @@ impl Membership {
                 }
                 self.detector.probes.insert(seq, probe);
             }
-            Stage::Indirect if heard => {
+            Outcome::AskAgain => {
                 probe.stage = Stage::Patient;
                 probe.deadline = now + self.ack_timeout(Duration::ZERO) * 2;
                 if let Some((key, ..)) = link {
@@ -370,7 +240,7 @@ impl Membership {
                 }
                 self.detector.probes.insert(seq, probe);
             }
-            Stage::Indirect | Stage::Patient => self.found_silent(now, &probe),
+            Outcome::Silent => self.found_silent(now, &probe),
         }
     }
 

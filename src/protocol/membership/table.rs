@@ -56,6 +56,8 @@ pub struct Table {
     stopped: BTreeSet<NodeName>,
     buckets: Vec<u64>,
     buckets_v1: Vec<u64>,
+    /// All buckets in one.
+    all: u64,
     /// The highest burial held.
     burials: u64,
 }
@@ -241,7 +243,9 @@ impl Table {
     fn account(&mut self, entry: &Entry, add: bool) {
         let record = &entry.record;
         let place = place(&record.node);
-        self.buckets[place % BUCKETS] ^= digest(record);
+        let digest = digest(record);
+        self.buckets[place % BUCKETS] ^= digest;
+        self.all ^= digest;
         self.burials = self.burials.max(record.burial);
         if !record.is_member() {
             let tombstone = (record.burial, record.node.clone());
@@ -281,8 +285,9 @@ impl Table {
     pub fn view_hash(&self, id: Option<ClusterId>, version: Version) -> u64 {
         let mut hash = Fnv::default();
         hash.write(&id.map_or(0, |id| id.0).to_be_bytes());
-        for bucket in self.digest(version) {
-            hash.write(&bucket.to_be_bytes());
+        match version {
+            Version::V1 => self.buckets_v1.iter().for_each(|part| hash.write(&part.to_be_bytes())),
+            Version::V2 => hash.write(&self.all.to_be_bytes()),
         }
         hash.finish()
     }

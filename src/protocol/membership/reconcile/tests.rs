@@ -12,7 +12,8 @@ const KEY: LinkKey = LinkKey(1);
 
 fn record(index: usize, incarnation: u64) -> Record {
     let node = NodeName::parse(&format!("n{index}@10.{}.{}.1", index / 250, index % 250)).unwrap();
-    let standing = if index % 2 == 0 { Standing::ForceLeft } else { Standing::Member(Health::Up) };
+    let standing =
+        if index.is_multiple_of(2) { Standing::ForceLeft } else { Standing::Member(Health::Up) };
     let is_buried = standing == Standing::ForceLeft;
     Record {
         by: node.clone(),
