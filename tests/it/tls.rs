@@ -519,6 +519,9 @@ fn encrypted_keys() {
     let error = load(dir.path(), "", "key.pem").unwrap_err();
     assert!(error.to_string().contains("server needs {password, \"...\"}"), "{error}");
 
+    assert!(openssl(&[&pkcs8[..], pass, &["-v1", "PBE-SHA1-3DES"]].concat()));
+    let error = load(dir.path(), password, "key.pem").unwrap_err().to_string();
+    assert!(error.contains("PBES1") && error.contains("openssl pkcs8 -in"), "{error}");
     let traditional = ["ec", "-in", plain, "-out", out, "-aes256"];
     assert!(openssl(&[&traditional[..], pass].concat()));
     let error = load(dir.path(), password, "key.pem").unwrap_err();

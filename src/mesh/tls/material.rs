@@ -66,6 +66,15 @@ pub enum TlsError {
         /// The key file.
         path: PathBuf,
     },
+    /// The key is encrypted by a cipher that nobody should use any more.
+    #[error(
+        "{0}: the key is encrypted by an old scheme (PBES1) that is not read; convert it with: \
+         openssl pkcs8 -in {0} -topk8 -v2 aes-256-cbc -out {0}.new", path.display()
+    )]
+    OldCipher {
+        /// The key file.
+        path: PathBuf,
+    },
     /// The key is encrypted and the options give no password.
     #[error("{}: the key is encrypted; {section} needs {{password, \"...\"}}", path.display())]
     PasswordMissing {
@@ -193,10 +202,38 @@ fn decrypt(
     };
     let (_label, document) = SecretDocument::from_pem(pem)
         .map_err(|error| pem_error(path, format!("not a whole PEM file: {error}")))?;
+    if is_pbes1(document.as_bytes()) {
+        return Err(TlsError::OldCipher { path: path.to_owned() });
+    }
     let info = EncryptedPrivateKeyInfoRef::try_from(document.as_bytes())
         .map_err(|error| pem_error(path, format!("no encrypted PKCS#8 key: {error}")))?;
     let key = info.decrypt(password.expose()).map_err(|error| wrong(&error))?;
     Ok(PrivatePkcs8KeyDer::from(key.as_bytes().to_vec()).into())
+}
+
+/// Whether the algorithm of an encrypted PKCS#8 key is one of PKCS#5's first version or of
+/// PKCS#12: `SEQUENCE { SEQUENCE { OID …`, with the identifiers of RFC 8018 and RFC 7292.
+fn is_pbes1(der: &[u8]) -> bool {
+    const PKCS5: &[u8] = &[0x2a, 0x86, 0x48, 0x86, 0xf7, 0x0d, 0x01, 0x05];
+    const PKCS12: &[u8] = &[0x2a, 0x86, 0x48, 0x86, 0xf7, 0x0d, 0x01, 0x0c, 0x01];
+    // What PKCS#5 numbers 13 is its second version.
+    const PBES2: u8 = 13;
+    let Some(oid) = content(der).and_then(content).and_then(content) else { return false };
+    match oid.strip_prefix(PKCS5) {
+        Some(rest) => rest.first().is_some_and(|number| *number < PBES2 && *number != 12),
+        None => oid.starts_with(PKCS12),
+    }
+}
+
+/// What the first element of a DER text holds.
+fn content(der: &[u8]) -> Option<&[u8]> {
+    let (length, rest) = match *der.get(1)? {
+        short @ 0..=0x7f => (usize::from(short), der.get(2..)?),
+        0x81 => (usize::from(*der.get(2)?), der.get(3..)?),
+        0x82 => (usize::from(*der.get(2)?) << 8 | usize::from(*der.get(3)?), der.get(4..)?),
+        _ => return None,
+    };
+    rest.get(..length)
 }
 
 #[cfg(test)]

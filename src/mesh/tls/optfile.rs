@@ -279,30 +279,32 @@ impl Reader<'_> {
 
     fn depth(&mut self, section: &str, value: Value<'_>) -> Option<u8> {
         let depth = match value.kind.map(|term| &term.kind) {
-            Some(Kind::Int(depth)) => u8::try_from(*depth).ok(),
+            Some(Kind::Int(depth)) => u64::try_from(*depth).ok(),
             _ => None,
         };
-        if depth.is_none() {
-            self.error(value.pos, "depth must be an integer from 0 to 255");
-        }
-        if depth.is_some_and(|depth| depth > MAX_CHAIN_DEPTH) {
+        let Some(depth) = depth else {
+            self.error(value.pos, "depth must be an integer that is not negative");
+            return None;
+        };
+        let capped = u8::try_from(depth).unwrap_or(u8::MAX).min(MAX_CHAIN_DEPTH);
+        if u64::from(capped) < depth {
             let message = format!("{section}: depth is at most {MAX_CHAIN_DEPTH} here");
             self.warn(value.pos, &message);
         }
-        depth.map(|depth| depth.min(MAX_CHAIN_DEPTH))
+        Some(capped)
     }
 
     fn sni(&mut self, value: Value<'_>) -> Option<Sni> {
         if value.atom() == Some("disable") {
             return Some(Sni::Disable);
         }
-        let ok = |name: &str| rustls::pki_types::DnsName::try_from(name).is_ok();
+        let ok = |name: &str| rustls::pki_types::ServerName::try_from(name).is_ok();
         match value.kind.map(|term| &term.kind) {
             Some(Kind::Str(name)) if ok(name) => Some(Sni::Name(name.clone())),
             _ => {
                 self.error(
                     value.pos,
-                    "server_name_indication must be disable or a DNS name as a string",
+                    "server_name_indication must be disable, or a DNS name or an address as a string",
                 );
                 None
             }

@@ -3,6 +3,8 @@
 //! Pure, and bounded: nesting by [`MAX_DEPTH`], everything else by the text's length,
 //! which the caller bounds.
 
+mod code;
+
 use std::fmt;
 
 /// Deepest nesting of lists, tuples and maps. A `ssl_dist.conf` needs 4.
@@ -45,6 +47,8 @@ pub enum Kind {
     Tuple(Vec<Term>),
     /// `#{a => b}`.
     Map(Vec<(Term, Term)>),
+    /// `mod:fun(arg)`, `fun(X) -> X end`, `1 + 1`: its value is not known here.
+    Code,
 }
 
 impl Kind {
@@ -60,6 +64,7 @@ impl Kind {
             Self::List(_) => "a list",
             Self::Tuple(_) => "a tuple",
             Self::Map(_) => "a map",
+            Self::Code => "Erlang code",
         }
     }
 }
@@ -168,6 +173,11 @@ impl Parser<'_> {
     }
 
     fn term(&mut self, depth: usize) -> Result<Term, TermError> {
+        let Term { pos, kind } = self.operand(depth)?;
+        Ok(Term { pos, kind: self.operators(kind, depth)? })
+    }
+
+    fn operand(&mut self, depth: usize) -> Result<Term, TermError> {
         self.skip_blank();
         let pos = self.pos;
         if depth > MAX_DEPTH {
@@ -189,9 +199,24 @@ impl Parser<'_> {
             }
             Some('<') if self.peek_second() == Some('<') => self.binary(depth)?,
             Some('"') => Kind::Str(self.strings()?),
-            Some('\'') => Kind::Atom(self.quoted('\'')?),
+            Some('\'') => {
+                let atom = self.quoted('\'')?;
+                if self.call("")? { Kind::Code } else { Kind::Atom(atom) }
+            }
+            Some('(') => {
+                self.bump();
+                let inner = self.term(depth + 1)?;
+                self.skip_blank();
+                if self.bump_if(')').is_none() {
+                    return Err(self.expected("')'"));
+                }
+                inner.kind
+            }
             Some('$') => self.character()?,
-            Some(c) if c.is_lowercase() => Kind::Atom(self.bump_while(is_name)),
+            Some(c) if c.is_lowercase() => {
+                let atom = self.bump_while(is_name);
+                if self.call(&atom)? { Kind::Code } else { Kind::Atom(atom) }
+            }
             Some(c) if c.is_ascii_digit() || c == '-' || c == '+' => self.number()?,
             Some(c) if c.is_uppercase() || c == '_' => {
                 let name = self.bump_while(is_name);
@@ -235,28 +260,34 @@ impl Parser<'_> {
         Ok((key, self.term(depth)?))
     }
 
+    /// `<<…>>`; with sizes and types its bytes are for Erlang to work out.
     fn binary(&mut self, depth: usize) -> Result<Kind, TermError> {
         self.bump();
         self.bump();
-        let mut bytes = Vec::new();
-        for term in self.sequence('>', depth, Self::term)? {
-            match term.kind {
-                Kind::Str(text) => bytes.extend_from_slice(text.as_bytes()),
-                Kind::Int(value) => bytes.push(u8::try_from(value).map_err(|_| TermError {
-                    pos: term.pos,
-                    message: format!("{value} is no byte"),
-                })?),
-                other => {
-                    let message = format!("{} can't stand in a binary", other.noun());
-                    return Err(TermError { pos: term.pos, message });
-                }
-            }
+        let mut bytes = Some(Vec::new());
+        for term in self.sequence('>', depth, Self::segment)? {
+            let segment = match term.kind {
+                Kind::Str(text) => Some(text.into_bytes()),
+                Kind::Int(value) => u8::try_from(value).ok().map(|byte| vec![byte]),
+                _ => None,
+            };
+            bytes = bytes.zip(segment).map(|(bytes, segment)| [bytes, segment].concat());
         }
-        // `<<"utf8 text"/utf8>>` ends here as an error, as do sizes: nobody writes them in this file.
         if self.bump_if('>').is_none() {
             return Err(self.expected("'>>'"));
         }
-        Ok(Kind::Binary(bytes))
+        Ok(bytes.map_or(Kind::Code, Kind::Binary))
+    }
+
+    /// `"text"/utf8`, `1:16/little`.
+    fn segment(&mut self, depth: usize) -> Result<Term, TermError> {
+        let mut term = self.operand(depth)?;
+        self.skip_blank();
+        let specification = self.bump_while(|c| is_name(c) || matches!(c, ':' | '/' | '-' | '*'));
+        if !matches!(specification.as_str(), "" | "/utf8") {
+            term.kind = Kind::Code;
+        }
+        Ok(term)
     }
 
     fn strings(&mut self) -> Result<String, TermError> {

@@ -18,3 +18,17 @@ fn a_truncated_file_is_an_error_not_fewer_certificates() {
     let cut = &two.as_bytes()[..two.len() - 40];
     assert!(matches!(certificates(path, cut), Err(TlsError::Pem { .. })));
 }
+
+#[test]
+fn old_ciphers_are_known_by_their_identifier() {
+    let der = |oid: &[u8]| {
+        let tagged =
+            |tag: u8, body: &[u8]| [&[tag, u8::try_from(body.len()).unwrap()], body].concat();
+        tagged(0x30, &tagged(0x30, &tagged(0x06, oid)))
+    };
+    let pkcs5 = |number: u8| der(&[0x2a, 0x86, 0x48, 0x86, 0xf7, 0x0d, 0x01, 0x05, number]);
+    assert!(is_pbes1(&pkcs5(3)) && is_pbes1(&pkcs5(11)));
+    assert!(!is_pbes1(&pkcs5(13)));
+    assert!(is_pbes1(&der(&[0x2a, 0x86, 0x48, 0x86, 0xf7, 0x0d, 0x01, 0x0c, 0x01, 0x03])));
+    assert!(!is_pbes1(&[]) && !is_pbes1(&[0x30, 0x82]) && !is_pbes1(&[0x30, 0x05, 0x30]));
+}

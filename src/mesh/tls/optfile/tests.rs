@@ -87,10 +87,10 @@ fn all_errors_at_once_each_with_its_place() {
         "line 1, column 23: certfile must be a string, found an integer",
         "line 2, column 12: verify must be verify_peer or verify_none, found verify_pear",
         "line 3, column 14: versions must be a list of 'tlsv1.2' and 'tlsv1.3', and one of them at least",
-        "line 5, column 11: depth must be an integer from 0 to 255",
+        "line 5, column 11: depth must be an integer that is not negative",
         "line 6, column 26: fail_if_no_peer_cert must be true or false, found yes",
         "line 7, column 13: keyfile: only ${EMQX_ETC_DIR} is expanded in a path",
-        "line 8, column 28: server_name_indication must be disable or a DNS name as a string",
+        "line 8, column 28: server_name_indication must be disable, or a DNS name or an address as a string",
     ];
     for line in expected {
         assert!(texts.iter().any(|text| text == line), "{line}\nnot in {texts:#?}");
@@ -112,4 +112,33 @@ fn a_syntax_error_comes_alone() {
     let errors = parse("[{server, [}].", "").unwrap_err();
     assert_eq!(errors.len(), 1);
     assert_eq!(errors[0].to_string(), "line 1, column 12: expected a term, found '}'");
+}
+
+#[test]
+fn unused_options_may_have_any_value() {
+    let text = r#"[{server, [
+        {customize_hostname_check, [{match_fun, public_key:pkix_verify_hostname_match_fun(https)}]},
+        {cacerts, public_key:cacerts_get()},
+        {verify_fun, {fun(_, _, S) -> {valid, S} end, []}},
+        {depth, 999},
+        {certfile, "a" ++ ".pem"}]},
+      {client, [{server_name_indication, "127.0.0.1"}, {reuse_sessions, #{a => <<1:8>>}}]}]."#;
+    let options = parse(text, "etc").unwrap();
+    assert_eq!(options.server.depth, Some(MAX_CHAIN_DEPTH));
+    assert_eq!(options.server.certfile, Some("a.pem".into()));
+    assert_eq!(options.client.server_name_indication, Some(Sni::Name("127.0.0.1".into())));
+    let unused: Vec<&str> =
+        options.warnings.iter().filter_map(|line| line.split(": ").nth(2)).collect();
+    assert_eq!(
+        unused,
+        [
+            "customize_hostname_check is not used by muster",
+            "cacerts is not used by muster",
+            "verify_fun is not used by muster",
+            "depth is at most 6 here",
+            "reuse_sessions is not used by muster",
+        ]
+    );
+    let used = parse("[{server, [{certfile, code:priv_dir(x)}]}].", "etc").unwrap_err();
+    assert_eq!(used[0].message, "certfile must be a string, found Erlang code");
 }

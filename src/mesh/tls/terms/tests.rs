@@ -40,6 +40,34 @@ fn every_kind_of_term() {
     assert_eq!(pairs.len(), 2);
 }
 
+/// What OTP evaluates and only Erlang could work out is read over.
+#[test]
+fn code_in_the_place_of_a_term() {
+    for text in [
+        "public_key:pkix_verify_hostname_match_fun(https).",
+        "public_key : cacerts_get ( ).",
+        "'my mod':'f'(\"a)\", [$), {b}], #{c => 1}).",
+        "fun(X) -> X end.",
+        "fun (_, {bad_cert, unknown_ca}, S) -> case S of end_ -> fun(Y) -> Y end; _ -> ok end end.",
+        "fun lists:map/2.",
+        "fun foo/1.",
+        "begin 1 end.",
+        "1 + 2 * (3 - 4).",
+        "<<256>>.",
+        "<<1:16/little>>.",
+    ] {
+        assert_eq!(kind(text), Kind::Code, "{text}");
+        let Kind::List(pairs) = kind(&format!("[{{a, {}}}, b].", text.trim_end_matches('.')))
+        else {
+            panic!("{text}")
+        };
+        assert_eq!(pairs.len(), 2, "{text}");
+    }
+    assert_eq!(kind("\"a\" ++ \"b\"."), Kind::Str("ab".into()));
+    assert_eq!(kind("<<\"é\"/utf8>>."), Kind::Binary("é".into()));
+    assert_eq!(kind("(a)."), atom("a"));
+}
+
 #[test]
 fn terms_know_their_place() {
     let Kind::List(list) = kind("% first\n[ {a,\n   b} ].") else { panic!("no list") };
@@ -64,8 +92,9 @@ fn errors_name_line_and_column() {
         ("#{a = b}.", at(1, 6), "expected '=>'"),
         ("99999999999999999999.", at(1, 1), "no integer"),
         ("\"\\x{110000}\".", at(1, 3), "no character has this code"),
-        ("<<256>>.", at(1, 3), "256 is no byte"),
-        ("<<a>>.", at(1, 3), "an atom can't stand in a binary"),
+        ("public_key:x.", at(1, 13), "expected '(' behind the name of a function"),
+        ("f(a.", at(1, 2), "this bracket is never closed"),
+        ("fun(X) -> X.", at(1, 4), "this code is never closed by `end`"),
     ] {
         let error = parse(text).unwrap_err();
         assert!(error.message.contains(message), "{text}: {error}");
