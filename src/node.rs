@@ -15,7 +15,8 @@ const OFFSET_MODULUS: u64 = 60_000;
 
 /// `name@host`: the identity of a node for as long as it belongs to a cluster.
 ///
-/// Cheap to clone; ordered as its text is, which is the order the Erlang
+/// There is one spelling for each node, so equal names are the same node wherever they come
+/// from. Cheap to clone; ordered as its text is, which is the order the Erlang
 /// distribution protocol uses to settle simultaneous connects.
 #[derive(Clone, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct NodeName(Arc<str>);
@@ -64,7 +65,9 @@ pub enum NodeNameError {
 }
 
 impl NodeName {
-    /// Parses `name@host`.
+    /// Parses `name@host`, into the one spelling of every node: a DNS name in lower case
+    /// without the dot at its end, an IPv6 address as RFC 5952 writes it. The part before
+    /// the `@` keeps its letter case.
     ///
     /// # Errors
     /// Says which rule of the naming table the text breaks.
@@ -83,10 +86,19 @@ impl NodeName {
         if host.contains('%') {
             return Err(NodeNameError::Scope);
         }
-        if host.parse::<IpAddr>().is_err() && !is_dns_name(host) {
+        let host = match host.parse::<IpAddr>() {
+            // As RFC 5952 writes it.
+            Ok(ip) => ip.to_string(),
+            Err(_) => host.strip_suffix('.').unwrap_or(host).to_ascii_lowercase(),
+        };
+        if host.parse::<IpAddr>().is_err() && !is_dns_name(&host) {
             return Err(NodeNameError::Host);
         }
-        Ok(Self(text.into()))
+        let canonical = format!("{name}@{host}");
+        match canonical.len() {
+            ..=MAX_NODE_NAME => Ok(Self(canonical.into())),
+            long => Err(NodeNameError::TooLong(long)),
+        }
     }
 
     /// The whole `name@host`.

@@ -43,3 +43,20 @@ fn bad_names_say_which_rule_they_break() {
         assert_eq!(NodeName::parse(text), Err(error), "{text}");
     }
 }
+
+#[test]
+fn every_node_has_one_spelling() {
+    for (text, canonical) in [
+        ("emqx@N1.LAN", "emqx@n1.lan"),
+        ("emqx@n1.lan.", "emqx@n1.lan"),
+        ("EMQX@Box", "EMQX@box"),
+        ("a@FD91::2", "a@fd91::2"),
+        ("a@fd91:0:0:0:0:0:0:1", "a@fd91::1"),
+        ("a@0:0:0:0:0:0:0:1", "a@::1"),
+        ("a@::FFFF:192.0.2.1", "a@::ffff:192.0.2.1"),
+    ] {
+        assert_eq!(NodeName::parse(text).unwrap().as_str(), canonical, "{text}");
+    }
+    assert_eq!(NodeName::parse("a@."), Err(NodeNameError::Host));
+    assert_eq!(NodeName::parse("a@b.."), Err(NodeNameError::Host));
+}
