@@ -57,6 +57,10 @@ pub(super) fn url(text: &str) -> Result<String, Fault> {
 /// A URL's scheme in lower case, and what stands behind the `://`.
 fn scheme(text: &str) -> Result<(String, &str), Fault> {
     let text = text.trim();
+    if text.contains("\\/") {
+        let plain = text.replace("\\/", "/");
+        return Err(Fault::hint(format!("write / without a backslash: \"{}\"", shorten(&plain))));
+    }
     let quoting = "`//` begins a comment in HOCON: put the URL in quotes";
     match text.split_once("://") {
         Some((_, "" | "/")) => Err(Fault::hint(quoting)),

@@ -67,7 +67,7 @@ keys! {
     NODE_COOKIE: "node.cookie", Required,
         "1 to 255 bytes without blanks, quotes, backslashes and control characters, file:///path, or a list of these", secret;
     NODE_DATA_DIR: "node.data_dir", Text("data"), "a directory";
-    NODE_ROLE: "node.role", Text("core"), "core, replicant";
+    NODE_ROLE: "node.role" or "node.db_role", Text("core"), "core, replicant";
     NODE_SSL_DIST_OPTFILE: "node.ssl_dist_optfile", Text("etc/ssl_dist.conf"), "a file";
 
     CLUSTER_NAME: "cluster.name", Text("emqxcl"),
@@ -270,7 +270,6 @@ pub(super) const UNUSED: &[&str] = &[
     "node.crash_dump_file",
     "node.crash_dump_seconds",
     "node.db_backend",
-    "node.db_role",
     "node.default_bootstrap_batch_size",
     "node.default_shard_transport",
     "node.dist_bind_address",

@@ -31,9 +31,30 @@ impl Files for SystemFiles {
                 format!("longer than {MAX_FILE} bytes"),
             ));
         }
-        String::from_utf8(bytes)
-            .map_err(|_| io::Error::new(io::ErrorKind::InvalidData, "not UTF-8 text"))
+        String::from_utf8(bytes).map_err(|error| {
+            let valid = error.utf8_error().valid_up_to();
+            let bytes = error.into_bytes();
+            let (before, rest) = bytes.split_at(valid);
+            let before = String::from_utf8_lossy(before);
+            let bad = NotUtf8 {
+                line: before.matches('\n').count() + 1,
+                column: before.rsplit('\n').next().unwrap_or_default().chars().count() + 1,
+                byte: rest.first().copied().unwrap_or_default(),
+            };
+            io::Error::new(io::ErrorKind::InvalidData, bad)
+        })
     }
+}
+
+/// A file that is no text, or in another encoding.
+#[derive(Debug, thiserror::Error)]
+#[error("found the byte 0x{byte:02x}, which is not UTF-8 text")]
+pub(super) struct NotUtf8 {
+    /// Counted from 1.
+    pub(super) line: usize,
+    /// Counted from 1, in characters.
+    pub(super) column: usize,
+    byte: u8,
 }
 
 /// What went wrong, without the operating system's number behind it.

@@ -1,9 +1,9 @@
 //! Configuration: text in, typed and validated [`Config`] out.
 //!
 //! ```text
-//! files --dialect--> HOCON --hocon--> tree <--env-- variables
-//!                      |               |
-//!                      index of places-+--reader--> parts --checks--> Config
+//! files --hocon--> tree <--env-- variables
+//!                   |
+//!                   +--reader--> parts --checks--> Config
 //! ```
 //!
 //! `loader` alone touches files; everything else is a function of texts. Nothing stops
@@ -11,11 +11,10 @@
 
 mod address;
 mod checks;
-mod dialect;
 mod env;
 mod error;
 mod explain;
-mod growth;
+mod hocon;
 mod keys;
 mod loader;
 mod names;
@@ -25,7 +24,6 @@ mod read_cluster;
 mod read_follow;
 mod read_node;
 mod reader;
-mod source;
 mod tree;
 mod types;
 mod units;
@@ -68,7 +66,7 @@ pub struct Loaded {
 }
 
 /// Reads `files` in layers, later ones over earlier ones, and the environment over
-/// them. Without files, defaults and environment are all there is.
+/// them; one whose path begins with `?` need not exist. Without files, defaults and environment are all there is.
 ///
 /// # Errors
 /// Every mistake found, the operator's to mend; nothing but files was touched.
@@ -89,12 +87,15 @@ pub fn load_with(
     files: &dyn Files,
 ) -> Result<Loaded, ConfigErrors> {
     let env: HashMap<String, String> = env.into_iter().collect();
-    let (mut root, mut warnings) = tree::load(paths, &env, files)?;
-    warnings.extend(env::overlay(&mut root, &env, files));
+    let mut ids = 0;
+    let loaded = tree::load(paths, &env, files, &mut ids);
+    let (mut root, mut warnings) = loaded.map_err(|mut refused| {
+        sort(&mut refused.errors, paths);
+        refused
+    })?;
+    warnings.extend(env::overlay(&mut root, &env, files, &mut ids));
 
-    let etc_dir = paths.last().and_then(|path| path.parent());
-    let etc_dir = etc_dir.filter(|dir| !dir.as_os_str().is_empty());
-    let mut reader = Reader::new(&root, &env, files, etc_dir.unwrap_or(Path::new("etc")));
+    let mut reader = Reader::new(&root, &env, files, etc_dir(paths));
     names::unknown(&mut reader, &root);
     let own = Own::read(&mut reader);
     let node = read_node::read(&mut reader, &own);
@@ -131,11 +132,19 @@ pub fn from_text(text: &str) -> Result<Loaded, ConfigErrors> {
     load_with(&[DEFAULT_FILE.into()], [], &Text(text))
 }
 
+/// Where the broker's own files are: beside its `emqx.conf`, else beside the last file.
+fn etc_dir(paths: &[PathBuf]) -> &Path {
+    let paths = || paths.iter().rev().map(|path| tree::optional(path).0);
+    let brokers = paths().find(|path| path.file_name().is_some_and(|name| name == "emqx.conf"));
+    let dir = brokers.or_else(|| paths().next()).and_then(Path::parent);
+    dir.filter(|dir| !dir.as_os_str().is_empty()).unwrap_or(Path::new("etc"))
+}
+
 /// By layer, then by place in it; what no file holds comes last.
 fn sort(errors: &mut [Finding], paths: &[PathBuf]) {
     errors.sort_by_cached_key(|error| match &error.origin {
         Origin::File { file, line, column } => {
-            let layer = paths.iter().position(|path| **path == **file);
+            let layer = paths.iter().position(|path| *tree::optional(path).0 == **file);
             (0, layer.unwrap_or(paths.len()), *line, *column)
         }
         Origin::Whole(_) => (0, 0, 0, 0),

@@ -1,10 +1,61 @@
-//! The names that nobody knows.
+//! The names that nobody knows, and what was meant by them.
 
 use super::error::Finding;
-use super::keys::{KEYS, UNUSED};
+use super::keys::{KEYS, Key, UNUSED};
 use super::nearest::{near, nearest};
 use super::reader::Reader;
 use super::tree::{Node, ROOTS, Value};
+
+/// Names of EMQX 4 and of its early 5, and those that people expect, with ours.
+const MEANT: &[(&str, &str)] = &[
+    ("cluster.discovery", "cluster.discovery_strategy"),
+    ("cluster.strategy", "cluster.discovery_strategy"),
+    ("cluster.discovery_type", "cluster.discovery_strategy"),
+    ("cluster.type", "cluster.discovery_strategy"),
+    ("cluster.seeds", "cluster.static.seeds"),
+    ("cluster.nodes", "cluster.static.seeds"),
+    ("cluster.static.nodes", "cluster.static.seeds"),
+    ("cluster.join", "cluster.static.seeds"),
+    ("cluster.cookie", "node.cookie"),
+    ("cluster.secret", "node.cookie"),
+    ("cluster.protocol", "cluster.proto_dist"),
+    ("cluster.autoclean_period", "cluster.autoclean"),
+    ("cluster.dns.domain", "cluster.dns.name"),
+    ("cluster.dns.record", "cluster.dns.record_type"),
+    ("cluster.etcd.endpoints", "cluster.etcd.server"),
+    ("cluster.etcd.servers", "cluster.etcd.server"),
+    ("cluster.etcd.url", "cluster.etcd.server"),
+    ("cluster.etcd.ttl", "cluster.etcd.node_ttl"),
+    ("cluster.etcd.lease", "cluster.etcd.node_ttl"),
+    ("cluster.etcd.user", "cluster.etcd.username"),
+    ("cluster.etcd.tls", "cluster.etcd.ssl_options.enable"),
+    ("cluster.k8s.server", "cluster.k8s.apiserver"),
+    ("cluster.k8s.service", "cluster.k8s.service_name"),
+    ("cluster.k8s.app", "cluster.k8s.app_name"),
+    ("cluster.mcast.interface", "cluster.mcast.iface"),
+    ("cluster.mcast.address", "cluster.mcast.addr"),
+    ("cluster.multicast", "cluster.mcast.addr"),
+    ("cluster.kubernetes", "cluster.k8s.apiserver"),
+    ("agent.mesh.port", "agent.mesh.base_port"),
+    ("agent.mesh.listen", "agent.mesh.bind"),
+    ("agent.api.bind", "agent.api.listen"),
+    ("agent.api.port", "agent.api.listen"),
+    ("agent.api.address", "agent.api.listen"),
+    ("agent.api.key", "agent.api.token"),
+    ("agent.api.password", "agent.api.token"),
+    ("agent.api.ssl", "agent.api.tls.certfile"),
+    ("agent.health.bind", "agent.health.listen"),
+    ("agent.metrics.listen", "agent.health.listen"),
+    ("agent.cookie", "node.cookie"),
+    ("agent.level", "agent.log.level"),
+    ("agent.loglevel", "agent.log.level"),
+    ("agent.dns.nameservers", "agent.discovery.dns.nameservers"),
+    ("agent.dns.zone", "agent.dns.domain"),
+    ("agent.templates", "agent.render"),
+    ("agent.labels", "agent.tags"),
+    ("agent.meta", "agent.tags"),
+    ("agent.handlers", "agent.hooks"),
+];
 
 /// Keys in the files that no table knows: errors under `cluster` and `agent`, warnings
 /// under `node`, where EMQX adds more than it documents.
@@ -42,7 +93,7 @@ pub(super) fn unknown_below(r: &mut Reader<'_>, path: &str, shown: &str, node: &
         let finding = Finding {
             origin: child.key_origin.clone(),
             message: "unknown key".to_owned(),
-            hint: Some(suggestion(&path)),
+            hint: meant(&path).map(|key| format!("the nearest known key is {}", key.path)),
             key: shown,
         };
         if finding.key.starts_with("node.") {
@@ -66,22 +117,24 @@ fn is_block(path: &str) -> bool {
     paths().any(below) || UNUSED.iter().any(|known| below(known))
 }
 
-/// The key of the same last word elsewhere; else the nearest in the same block; else
-/// the nearest of all.
-fn suggestion(path: &str) -> String {
+/// The key that was meant: by what its name says; else that of the same last word
+/// elsewhere; else the nearest in the same block; else the nearest of all.
+pub(super) fn meant(path: &str) -> Option<&'static Key> {
+    let key = |path: &str| KEYS.iter().find(|key| key.path == path);
+    if let Some(found) = MEANT.iter().find(|(old, _)| *old == path).and_then(|(_, new)| key(new)) {
+        return Some(found);
+    }
     let (block, last) = path.rsplit_once('.').unwrap_or(("", path));
     let root = path.split('.').next().unwrap_or_default();
     let known = || KEYS.iter().map(|key| key.path).filter(|known| known.starts_with(root));
-    let moved = known().filter(|known| known.rsplit('.').next() == Some(last));
-    let moved = nearest(path, moved);
+    let moved = nearest(path, known().filter(|known| known.rsplit('.').next() == Some(last)));
+    let within = format!("{block}.");
+    let siblings = || known().filter(|known| known.starts_with(&within));
     let depth = block.split('.').count();
-    let siblings =
-        known().filter(|known| known.starts_with(&format!("{block}."))).filter_map(|known| {
-            known.match_indices('.').nth(depth).map_or(Some(known), |(at, _)| known.get(..at))
-        });
-    let found = moved.or_else(|| near(path, siblings)).or_else(|| nearest(path, known()));
-    match found {
-        Some(found) => format!("the nearest known key is {found}"),
-        None => "see the list of keys in the documentation".to_owned(),
-    }
+    let names = siblings().filter_map(|known| {
+        known.match_indices('.').nth(depth).map_or(Some(known), |(at, _)| known.get(..at))
+    });
+    let name = moved.or_else(|| near(path, names)).or_else(|| nearest(path, known()))?;
+    // A block stands for the first key inside it.
+    key(name).or_else(|| KEYS.iter().find(|key| key.path.starts_with(&format!("{name}."))))
 }

@@ -35,7 +35,10 @@ pub(super) fn read(r: &mut Reader<'_>, own: &Own) -> Option<ClusterConfig> {
                 return Ok(None);
             }
             let long = |d: &Duration| *d >= Duration::from_millis(SECOND);
-            units::duration(text).filter(long).map(Some).ok_or_else(Fault::default)
+            // A bare number counts seconds, here alone, as in EMQX.
+            let seconds = text.trim().parse().ok().map(Duration::from_secs);
+            let period = seconds.or_else(|| units::duration(text));
+            period.filter(long).map(Some).ok_or_else(Fault::default)
         }),
         autoheal: r.get(&keys::CLUSTER_AUTOHEAL, boolean),
         proto_dist: own.proto,
@@ -89,15 +92,15 @@ fn strategy(r: &mut Reader<'_>, own: &Own) -> Option<StrategyConfig> {
 }
 
 fn mcast(r: &mut Reader<'_>) -> Option<McastConfig> {
-    let addr = r.get(&keys::MCAST_ADDR, |text| {
+    let group = r.get(&keys::MCAST_ADDR, |text| {
         ip(text).and_then(|ip| if ip.is_multicast() { Ok(ip) } else { Err(Fault::default()) })
     });
     all!(McastConfig {
-        addr: addr,
+        addr: group,
         ports: mcast_ports(r),
         iface: r.get(&keys::MCAST_IFACE, |text| match text.parse::<IpAddr>() {
             Ok(ip) if ip.is_unspecified() => Ok(text.to_owned()),
-            Ok(ip) if addr.is_some_and(|group| group.is_ipv4() != ip.is_ipv4()) => {
+            Ok(ip) if group.is_some_and(|group| group.is_ipv4() != ip.is_ipv4()) => {
                 Err(Fault::default())
             }
             Ok(_) => Ok(text.to_owned()),
@@ -153,8 +156,8 @@ fn etcd(r: &mut Reader<'_>, required: bool) -> Option<EtcdConfig> {
     if required && servers.as_ref().is_some_and(Vec::is_empty) {
         r.missing(&keys::ETCD_SERVER, "discovery by etcd needs a server");
     }
-    let tls = client_tls(r, servers.as_deref().unwrap_or_default());
-    let on = matches!(tls, Some(Some(_)));
+    let client = client_tls(r, servers.as_deref().unwrap_or_default());
+    let on = matches!(client, Some(Some(_)));
     let config = all!(EtcdConfig {
         // EMQX decides by ssl_options alone, whatever the URL says.
         servers: servers.map(|servers| {
@@ -172,7 +175,7 @@ fn etcd(r: &mut Reader<'_>, required: bool) -> Option<EtcdConfig> {
         }),
         node_ttl: r.get(&keys::ETCD_NODE_TTL, duration(SECOND, DAY)),
         auth: etcd_auth(r),
-        tls: tls,
+        tls: client,
     });
     config.filter(|config: &EtcdConfig| !config.servers.is_empty())
 }

@@ -39,10 +39,11 @@ pub(super) fn tags(r: &mut Reader<'_>) -> Option<Tags> {
 pub(super) fn broker(r: &mut Reader<'_>, own: &Own) -> Option<BrokerConfig> {
     let kinds =
         [BrokerKind::None, BrokerKind::Tcp, BrokerKind::Mqtt, BrokerKind::Http, BrokerKind::Emqx];
-    let kind = r.get(&keys::BROKER_KIND, |text| word(&kinds.map(|kind| (kind.name(), kind)), text));
+    let found =
+        r.get(&keys::BROKER_KIND, |text| word(&kinds.map(|kind| (kind.name(), kind)), text));
     // Nobody else asks for the listener, and what is wrong with it is the broker's concern.
     let unset = !r.is_set(&keys::BROKER_ADDRESS) || !r.is_set(&keys::BROKER_PROBE_TARGET);
-    let bind = match kind {
+    let bind = match found {
         Some(kind) if kind != BrokerKind::None && unset => {
             let before = r.settings.len();
             let bind = r.get(&keys::LISTENER_BIND, bound);
@@ -52,9 +53,9 @@ pub(super) fn broker(r: &mut Reader<'_>, own: &Own) -> Option<BrokerConfig> {
         _ => Some(SocketAddr::from((Ipv4Addr::UNSPECIFIED, DEFAULT_PORT))),
     };
     let broker = all!(BrokerConfig {
-        kind: kind,
-        address: address(r, own, kind, bind),
-        probe: probe(r, kind, bind),
+        kind: found,
+        address: address(r, own, found, bind),
+        probe: probe(r, found, bind),
         required: r.get(&keys::BROKER_REQUIRED, boolean),
         drive: r.get(&keys::BROKER_DRIVE, boolean),
     })?;

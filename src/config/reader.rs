@@ -4,11 +4,11 @@
 mod forms;
 mod values;
 
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 use std::path::Path;
 
-use super::dialect::FULL_WIDTH;
 use super::error::{Finding, Origin, Warning};
+use super::hocon::{FULL_WIDTH, Words};
 use super::keys::{KEYS, Key, Unset};
 use super::loader::Files;
 use super::tree::{Node, Value};
@@ -56,8 +56,10 @@ pub(super) struct Reader<'a> {
     etc_dir: &'a Path,
     /// The block of a list that is being read, and how many stand before it.
     item: Option<(usize, &'a Node)>,
-    /// Texts that another key may hold too, through a substitution.
+    /// Secrets, which another key may hold too.
     secrets: Vec<&'a str>,
+    /// The written texts that secrets are put together from, wherever they are copied to.
+    secret_ids: HashSet<u32>,
     pub(super) errors: Vec<Finding>,
     pub(super) warnings: Vec<Warning>,
     pub(super) settings: Vec<Setting>,
@@ -71,14 +73,28 @@ impl<'a> Reader<'a> {
         etc_dir: &'a Path,
     ) -> Self {
         let (errors, warnings, settings) = Default::default();
-        let mut secrets = Vec::new();
+        let mut texts = Vec::new();
         for key in KEYS.iter().filter(|key| key.secret) {
             for path in [Some(key.path), key.alias].into_iter().flatten() {
-                root.at(path).into_iter().for_each(|node| node.texts(&mut secrets));
+                root.at(path).into_iter().for_each(|node| node.texts(&mut texts));
             }
         }
-        secrets.retain(|secret| secret.len() >= SCRUBBED && !secret.starts_with("file://"));
-        Self { root, env, files, etc_dir, item: None, secrets, errors, warnings, settings }
+        texts.retain(|words| !words.text.starts_with("file://"));
+        let secret_ids = texts.iter().flat_map(|words| &words.ids).copied().collect();
+        let secrets = texts.iter().map(|words| words.text.as_str());
+        let secrets = secrets.filter(|secret| secret.len() >= SCRUBBED).collect();
+        Self {
+            root,
+            env,
+            files,
+            etc_dir,
+            item: None,
+            secrets,
+            secret_ids,
+            errors,
+            warnings,
+            settings,
+        }
     }
 
     /// The node of a key, under its name or its old name, and the path it was found by.
@@ -148,18 +164,38 @@ impl<'a> Reader<'a> {
         }
     }
 
-    fn fault(&mut self, key: &Key, at: &str, origin: &Origin, text: &str, fault: Fault) {
+    fn fault(&mut self, key: &Key, at: &str, origin: &Origin, words: &Words, fault: Fault) {
+        // What is read of a text is repeated in hints too.
+        let shown = !key.secret && !self.hides(words);
+        let parts = words.ids.len();
         let found = match fault.found {
-            Some(found) => found,
-            None if key.secret => "a secret that is not allowed".to_owned(),
-            None => format!("`{}`", shorten(text)),
+            Some(found) if shown || words.ids.is_empty() || key.secret => found,
+            None if shown => format!("`{}`", shorten(&words.text)),
+            _ if key.secret => "a secret that is not allowed".to_owned(),
+            _ if parts > 1 => format!("a text put together from {parts} parts"),
+            _ => "a text that is a secret elsewhere".to_owned(),
         };
+        let hint = full_width(&words.text).or(fault.hint.filter(|_| shown || key.secret));
+        let joined = "put it in quotes; or is a `=` missing in it?".to_owned();
+        let hint = hint.or((!shown && !key.secret && parts > 1).then_some(joined));
         self.errors.push(Finding {
             origin: origin.clone(),
             key: at.to_owned(),
             message: format!("found {}, allowed: {}", self.scrub(found), key.allowed),
-            hint: full_width(text).or(fault.hint).map(|hint| self.scrub(hint)),
+            hint: hint.map(|hint| self.scrub(hint)),
         });
+    }
+
+    /// A fault of something that is no text.
+    fn misfit(&mut self, key: &Key, at: &str, node: &Node) {
+        let fault = Fault::found(kind(&node.value));
+        self.fault(key, at, &node.origin, &Words::default(), fault);
+    }
+
+    /// Whether a text must not be repeated: it holds a part of a secret, or parts that
+    /// stand side by side, of which one may be a secret that was meant for another key.
+    fn hides(&self, words: &Words) -> bool {
+        words.ids.len() > 1 || words.ids.iter().any(|id| self.secret_ids.contains(id))
     }
 
     fn setting(&mut self, key: &Key, value: String, origin: &Origin) {
@@ -188,32 +224,38 @@ impl<'a> Reader<'a> {
         key: &Key,
         read: impl Fn(&str) -> Result<T, Fault>,
     ) -> Option<Option<T>> {
-        let (text, origin, path) = match self.find(key) {
+        let (words, origin, path) = match self.find(key) {
             Some((node, path)) => match &node.value {
-                Value::Text(text) => (text.clone(), node.origin.clone(), path),
+                Value::Text(words) => (words.clone(), node.origin.clone(), path),
                 _ => {
-                    self.fault(key, &path, &node.origin, "", Fault::found(kind(&node.value)));
+                    self.misfit(key, &path, node);
                     return None;
                 }
             },
             None => match key.unset {
-                Unset::Text(text) => (text.to_owned(), Origin::Default, key.path.to_owned()),
+                Unset::Text(text) => (plain(text), Origin::Default, key.path.to_owned()),
                 _ => return Some(None),
             },
         };
-        match read(&text) {
+        if let Some(fault) = swallowed(&words) {
+            self.fault(key, &path, &origin, &Words::default(), fault);
+            return None;
+        }
+        match read(&words.text) {
             Ok(value) => {
-                self.setting(key, if key.secret { stars() } else { quote(&text) }, &origin);
+                let secret = words.ids.iter().any(|id| self.secret_ids.contains(id));
+                let shown = if key.secret || secret { stars() } else { quote(&words.text) };
+                self.setting(key, shown, &origin);
                 Some(Some(value))
             }
             Err(fault) => {
-                self.fault(key, &path, &origin, &text, fault);
+                self.fault(key, &path, &origin, &words, fault);
                 None
             }
         }
     }
 
-    /// A list, or a text with commas between the items; every item is read, and every
+    /// A list, or a text with commas or blanks between the items; every item is read, and every
     /// fault reported. `None` if refused; empty if unset and without a default.
     pub(super) fn list<T>(
         &mut self,
@@ -224,49 +266,58 @@ impl<'a> Reader<'a> {
             Some((node, path)) => (self.items(key, &path, node)?, node.origin.clone(), path),
             None => {
                 let Unset::List(items) = key.unset else { return Some(Vec::new()) };
-                let of = |text: &&str| ((*text).to_owned(), Origin::Default);
+                let of = |text: &&str| (plain(text), Origin::Default);
                 (items.iter().map(of).collect(), Origin::Default, key.path.to_owned())
             }
         };
         let mut values = Vec::with_capacity(items.len());
-        for (text, origin) in &items {
-            match read(text) {
+        for (words, origin) in &items {
+            if let Some(fault) = swallowed(words) {
+                self.fault(key, &path, origin, &Words::default(), fault);
+                continue;
+            }
+            match read(&words.text) {
                 Ok(value) => values.push(value),
-                Err(fault) => self.fault(key, &path, origin, text, fault),
+                Err(fault) => self.fault(key, &path, origin, words, fault),
             }
         }
         if values.len() < items.len() {
             return None;
         }
-        let shown = |(text, _): &(String, _)| if key.secret { stars() } else { quote(text) };
+        let shown = |(words, _): &(Words, _)| {
+            let secret = words.ids.iter().any(|id| self.secret_ids.contains(id));
+            if key.secret || secret { stars() } else { quote(&words.text) }
+        };
         let shown = items.iter().map(shown).collect::<Vec<_>>().join(", ");
         self.setting(key, format!("[{shown}]"), &origin);
         Some(values)
     }
 
-    fn items(&mut self, key: &Key, path: &str, node: &Node) -> Option<Vec<(String, Origin)>> {
+    fn items(&mut self, key: &Key, path: &str, node: &Node) -> Option<Vec<(Words, Origin)>> {
         match &node.value {
-            Value::Text(text) => Some(
-                text.split(',')
-                    .map(str::trim)
+            Value::Text(words) => Some(
+                words
+                    .text
+                    .split(|c: char| c == ',' || c.is_whitespace())
                     .filter(|item| !item.is_empty())
-                    .map(|item| (item.to_owned(), node.origin.clone()))
+                    .map(|item| Words { text: item.to_owned(), ..words.clone() })
+                    .map(|item| (item, node.origin.clone()))
                     .collect(),
             ),
             Value::List(nodes) => {
                 let mut items = Vec::with_capacity(nodes.len());
                 for node in nodes {
-                    if let Value::Text(text) = &node.value {
-                        items.push((text.clone(), node.origin.clone()));
+                    if let Value::Text(words) = &node.value {
+                        items.push((words.clone(), node.origin.clone()));
                     } else {
                         let fault = Fault::found(format!("{} in the list", kind(&node.value)));
-                        self.fault(key, path, &node.origin, "", fault);
+                        self.fault(key, path, &node.origin, &Words::default(), fault);
                     }
                 }
                 (items.len() == nodes.len()).then_some(items)
             }
             Value::Object(_) => {
-                self.fault(key, path, &node.origin, "", Fault::found(kind(&node.value)));
+                self.misfit(key, path, node);
                 None
             }
         }
@@ -304,6 +355,23 @@ pub(super) fn quote(text: &str) -> String {
         && text.chars().all(|c| c.is_ascii_alphanumeric() || "_-".contains(c))
         && !text.starts_with('-');
     if bare { text.to_owned() } else { serde_json::Value::from(text).to_string() }
+}
+
+/// A text of the table.
+fn plain(text: &str) -> Words {
+    Words { text: text.to_owned(), ..Words::default() }
+}
+
+/// A key that stands inside a value put together from parts, since a sign is missing behind
+/// it: what follows may be a secret, and was meant for that key.
+fn swallowed(words: &Words) -> Option<Fault> {
+    let secret = |word: &str| ["cookie", "password", "token"].contains(&word);
+    let known = |word: &str| secret(word) || KEYS.iter().any(|key| key.path == word);
+    let key = words.bare.iter().find(|word| known(word))?;
+    Some(Fault {
+        found: Some(format!("the key `{key}` inside a value")),
+        hint: Some(format!("write {key} = …, or put the whole value in quotes")),
+    })
 }
 
 fn full_width(text: &str) -> Option<String> {

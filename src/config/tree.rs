@@ -1,17 +1,14 @@
-//! Layers and environment, parsed and merged into one tree that knows where
-//! everything came from.
+//! Layers and environment, merged into one tree that knows where everything came from.
 
 use std::collections::{BTreeMap, HashMap};
+use std::io;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
-use hocon::{HoconError, HoconValue, ParseOptions, ScalarType};
-
-use super::dialect::{self, FULL_WIDTH, Layer};
 use super::error::{ConfigErrors, Finding, Origin, Warning};
-use super::growth::References;
-use super::loader::{Files, reason};
-use super::source::{Expanded, Index};
+use super::hocon::{self, Place, Problem, Sources, Words};
+use super::keys::KEYS;
+use super::loader::{Files, NotUtf8, reason};
 
 /// The roots that are ours; the others belong to the broker.
 pub(super) const ROOTS: [&str; 3] = ["node", "cluster", "agent"];
@@ -31,7 +28,7 @@ pub(super) struct Node {
 #[derive(Clone, Debug)]
 pub(super) enum Value {
     /// Scalars of any kind: the key decides what the text means.
-    Text(String),
+    Text(Words),
     List(Vec<Node>),
     Object(BTreeMap<String, Node>),
 }
@@ -39,6 +36,10 @@ pub(super) enum Value {
 impl Node {
     pub(super) fn object(origin: Origin) -> Self {
         Self { value: Value::Object(BTreeMap::new()), key_origin: origin.clone(), origin }
+    }
+
+    pub(super) fn text(words: Words, origin: Origin) -> Self {
+        Self { value: Value::Text(words), key_origin: origin.clone(), origin }
     }
 
     pub(super) fn child(&self, name: &str) -> Option<&Self> {
@@ -49,9 +50,9 @@ impl Node {
     }
 
     /// Every text below.
-    pub(super) fn texts<'a>(&'a self, into: &mut Vec<&'a str>) {
+    pub(super) fn texts<'a>(&'a self, into: &mut Vec<&'a Words>) {
         match &self.value {
-            Value::Text(text) => into.push(text),
+            Value::Text(words) => into.push(words),
             Value::List(items) => items.iter().for_each(|item| item.texts(into)),
             Value::Object(fields) => fields.values().for_each(|item| item.texts(into)),
         }
@@ -62,206 +63,194 @@ impl Node {
         path.split('.').try_fold(self, |node, name| node.child(name))
     }
 
-    /// Sets `a.b.c`, replacing what stands in the way; objects are merged.
-    pub(super) fn set(&mut self, path: &[&str], node: Self) {
+    /// Sets `a.b.c`, or unsets it; what stands in the way is replaced. A number behind a
+    /// list means one of its items, counted from 1, or one more.
+    pub(super) fn set(&mut self, path: &[&str], node: Option<Self>) {
+        let [name, rest @ ..] = path else {
+            if let Some(node) = node {
+                *self = node;
+            }
+            return;
+        };
+        if let Some(n) = name.parse::<usize>().ok().and_then(|n| n.checked_sub(1)) {
+            self.set_item(n, rest, node);
+            return;
+        }
         if !matches!(self.value, Value::Object(_)) {
-            *self = Self::object(node.origin.clone());
+            *self = Self::object(self.origin.clone());
         }
         let Value::Object(fields) = &mut self.value else { return };
-        match path {
-            [] => {
-                if let Value::Object(new) = node.value {
-                    for (name, value) in new {
-                        self.set(&[&name], value);
-                    }
+        match (rest, node) {
+            ([], None) => {
+                fields.remove(*name);
+            }
+            (_, None) => {
+                if let Some(child) = fields.get_mut(*name) {
+                    child.set(rest, None);
                 }
             }
-            [name] => match (fields.get_mut(*name), &node.value) {
-                (Some(old), Value::Object(_)) => old.set(&[], node),
-                _ => {
-                    fields.insert((*name).to_owned(), node);
-                }
-            },
-            [name, rest @ ..] => fields
-                .entry((*name).to_owned())
-                .or_insert_with(|| Self::object(node.origin.clone()))
-                .set(rest, node),
+            (_, Some(node)) => {
+                let child = fields.entry((*name).to_owned());
+                child.or_insert_with(|| Self::object(node.origin.clone())).set(rest, Some(node));
+            }
         }
+    }
+
+    fn set_item(&mut self, n: usize, rest: &[&str], node: Option<Self>) {
+        let Some(node) = node else { return };
+        if !matches!(self.value, Value::List(_)) {
+            self.value = Value::List(Vec::new());
+            self.origin = node.origin.clone();
+        }
+        let Value::List(items) = &mut self.value else { return };
+        if items.len() <= n {
+            items.push(Self::object(node.origin.clone()));
+        }
+        let last = items.len() - 1;
+        items[n.min(last)].set(rest, Some(node));
     }
 }
 
-/// Reads and merges the files, later ones over earlier ones.
+/// Whether a key's value, or its alias's, is a secret.
+fn is_secret(path: &str) -> bool {
+    KEYS.iter()
+        .filter(|key| key.secret)
+        .any(|key| [Some(key.path), key.alias].into_iter().flatten().any(|known| known == path))
+}
+
+/// Reads and merges the files, later ones over earlier ones. A path that begins with `?`
+/// need not exist. `ids` counts the texts that were read.
 pub(super) fn load(
     paths: &[PathBuf],
     env: &HashMap<String, String>,
     files: &dyn Files,
+    ids: &mut u32,
 ) -> Result<(Node, Vec<Warning>), ConfigErrors> {
+    let read = |path: &Path| match files.read(path) {
+        Ok(text) => Ok(Some(text)),
+        Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(None),
+        Err(error) => Err(reason(&error)),
+    };
     let mut errors = Vec::new();
-    let mut warnings = Vec::new();
-    let mut all = Expanded::new();
-    let mut index = Index::default();
-    let mut references = References::default();
+    let mut sources = Sources::new(&read, &is_secret, *ids);
     for path in paths {
-        let path: Arc<Path> = path.as_path().into();
-        let text = match files.read(&path) {
-            Ok(text) => text,
-            Err(error) => {
-                errors.push(Finding {
-                    origin: Origin::Whole(path),
-                    key: String::new(),
-                    message: format!("cannot read this file: {}", reason(&error)),
-                    hint: None,
-                });
-                continue;
-            }
-        };
-        let layer = dialect::expand(&path, &text, files);
-        warnings.extend(layer.warnings.iter().cloned());
-        let syntax = syntax_error(&layer);
-        if layer.errors.is_empty() && syntax.is_none() {
-            all.append(&layer.expanded);
-            index.extend(layer.index);
-            references.extend(layer.references);
-        } else if layer.errors.is_empty() {
-            errors.extend(syntax);
-        } else {
-            errors.extend(layer.errors);
+        let (path, optional) = optional(path);
+        let file: Arc<Path> = path.into();
+        match files.read(path) {
+            Ok(text) => sources.layer(&file, &text),
+            Err(error) if optional && error.kind() == io::ErrorKind::NotFound => {}
+            Err(error) => errors.push(unreadable(&file, &error)),
         }
     }
+    // What refers to a file that cannot be read would be reported too.
+    let whole = errors.is_empty() && sources.problems.is_empty();
+    let root = whole.then(|| sources.resolve(&|name| env.get(name).cloned()));
+    *ids = sources.ids();
+    let finding = |problem: &Problem| finding(problem, &sources.files);
+    let warnings = sources.notes.iter().map(finding).collect();
+    errors.extend(sources.problems.iter().map(finding));
     if !errors.is_empty() {
         return Err(ConfigErrors { errors, warnings });
     }
-    if let Some(key) = references.excess() {
-        let message = "found substitutions that multiply what they refer to".to_owned();
-        let errors =
-            vec![Finding { origin: index.value(&key), key: key.join("."), message, hint: None }];
-        return Err(ConfigErrors { errors, warnings });
+    let origin = |place: Place| origin(place, &sources.files);
+    let converted = root.and_then(|root| convert(root, &origin));
+    let mut converted = converted.unwrap_or_else(|| Node::object(Origin::Default));
+    if let Value::Object(fields) = &mut converted.value {
+        fields.retain(|name, _| ROOTS.contains(&name.as_str()) || name == LISTENERS);
     }
-    // Layers are resolved together: one may refer to keys of another.
-    match hocon::parse_with_env(all.text(), env) {
-        Ok(config) => {
-            let mut root = Node::object(Origin::Default);
-            for name in ROOTS.into_iter().chain([LISTENERS]) {
-                if let Some(value) = config.get(name)
-                    && let Some(node) = convert(value, &mut vec![name.to_owned()], &index)
-                {
-                    root.set(&[name], node);
-                }
-            }
-            Ok((root, warnings))
-        }
-        Err(error) => Err(ConfigErrors { errors: vec![finding(&error, &all)], warnings }),
+    Ok((converted, warnings))
+}
+
+/// A layer's path without the `?` before it, and whether it had one.
+pub(super) fn optional(path: &Path) -> (&Path, bool) {
+    match path.to_str().and_then(|text| text.strip_prefix('?')) {
+        Some(rest) => (Path::new(rest), true),
+        None => (path, false),
     }
 }
 
-/// Each layer is parsed by itself first, so that every file's error is reported.
-fn syntax_error(layer: &Layer) -> Option<Finding> {
-    let options =
-        ParseOptions::defaults().with_resolve_substitutions(false).with_env(HashMap::new());
-    let error = hocon::parse_string_with_options(layer.expanded.text(), options).err()?;
-    Some(finding(&error, &layer.expanded))
+fn unreadable(file: &Arc<Path>, error: &io::Error) -> Finding {
+    let of_text = error.get_ref().and_then(|inner| inner.downcast_ref::<NotUtf8>());
+    let (origin, message) = match of_text {
+        Some(bad) => {
+            let (line, column) = (bad.line, bad.column);
+            (Origin::File { file: Arc::clone(file), line, column }, bad.to_string())
+        }
+        None => {
+            let message = format!("cannot read this file: {}", reason(error));
+            (Origin::Whole(Arc::clone(file)), message)
+        }
+    };
+    let hint = of_text.map(|_| "save the file as UTF-8; Latin-1 is not read".to_owned());
+    Finding { origin, key: String::new(), message, hint }
 }
 
-fn finding(error: &HoconError, text: &Expanded) -> Finding {
-    let (place, message, hint) = match error {
-        HoconError::Parse(e) => {
-            let at = (e.line, e.col);
-            // Behind the quotes the parser repeats the text, a secret perhaps.
-            let message = e.message.split(" \"").next().unwrap_or_default();
-            let message = message.trim_end_matches(" in").to_owned();
-            (Some(at), message, syntax_hint(text, at))
-        }
-        HoconError::Resolve(e) if e.message.contains("circular") => {
-            let message = format!("${{{}}} refers to itself", e.path);
-            (Some((e.line, e.col)), message, None)
-        }
-        HoconError::Resolve(e) if !e.path.is_empty() && e.message.contains("could not resolve") => {
-            let message = format!("found ${{{}}}, which nothing defines", e.path);
-            let hint = "define the key, or write ${?…} to leave it out".to_owned();
-            (Some((e.line, e.col)), message, Some(hint))
-        }
-        HoconError::Resolve(e) => (Some((e.line, e.col)), e.message.clone(), None),
-        other => (None, other.to_string(), None),
-    };
-    let (line, column) = place.unwrap_or_default();
-    Finding { origin: text.origin(line, column), key: String::new(), message, hint }
+fn origin(place: Place, files: &[Arc<Path>]) -> Origin {
+    let file = usize::try_from(place.file).ok().and_then(|n| files.get(n));
+    let number = |n: u32| usize::try_from(n).unwrap_or(usize::MAX);
+    file.map_or(Origin::Default, |file| Origin::File {
+        file: Arc::clone(file),
+        line: number(place.line),
+        column: number(place.column),
+    })
 }
 
-/// Typical slips behind a syntax error, told by the character at its place.
-fn syntax_hint(text: &Expanded, (line, column): (usize, usize)) -> Option<String> {
-    let c = text.line(line).chars().nth(column.checked_sub(1)?)?;
-    let advice = if FULL_WIDTH.contains(c) {
-        "this is a full-width character; write the ASCII one"
-    } else {
-        "values other than words and numbers must be quoted"
-    };
-    Some(advice.to_owned())
+fn finding(problem: &Problem, files: &[Arc<Path>]) -> Finding {
+    Finding {
+        origin: origin(problem.place, files),
+        key: problem.key.clone(),
+        message: problem.message.clone(),
+        hint: (!problem.hint.is_empty()).then(|| problem.hint.clone()),
+    }
 }
 
 /// Nulls are left out: EMQX and the specification use them to unset a key.
-fn convert(value: &HoconValue, path: &mut Vec<String>, index: &Index) -> Option<Node> {
-    let mut below = |name: String, value: &HoconValue| {
-        path.push(name);
-        let node = convert(value, path, index);
-        path.pop();
-        node
+fn convert(node: hocon::Node, origin: &dyn Fn(Place) -> Origin) -> Option<Node> {
+    let value = match node.value {
+        hocon::Value::Null => return None,
+        hocon::Value::Text(words) => Value::Text(words),
+        hocon::Value::List(items) => {
+            Value::List(items.into_iter().filter_map(|item| convert(item, origin)).collect())
+        }
+        hocon::Value::Object(fields) => {
+            let fields = fields.into_iter();
+            Value::Object(fields.filter_map(|(k, v)| Some((k, convert(v, origin)?))).collect())
+        }
     };
-    let converted = match value {
-        HoconValue::Object(fields) => Value::Object(
-            fields
-                .iter()
-                .filter_map(|(name, value)| Some((name.clone(), below(name.clone(), value)?)))
-                .collect(),
-        ),
-        HoconValue::Array(items) => Value::List(
-            items
-                .iter()
-                .enumerate()
-                .filter_map(|(n, value)| below(format!("[{n}]"), value))
-                .collect(),
-        ),
-        HoconValue::Scalar(scalar) if scalar.value_type == ScalarType::Null => return None,
-        HoconValue::Scalar(scalar) => Value::Text(scalar.raw.clone()),
-        _ => return None,
-    };
-    Some(Node { value: converted, origin: index.value(path), key_origin: index.key(path) })
+    Some(Node { value, origin: origin(node.place), key_origin: origin(node.key) })
 }
 
 /// The value of an environment variable: HOCON where it can be nothing else, and the
-/// plain text otherwise, so that `http://a:1` and `pass#word` mean themselves.
+/// plain text otherwise, so that `http://a:1` and `pass#word` mean themselves. `None`:
+/// `null`, which unsets the key.
 pub(super) fn from_env(
     name: &str,
     text: &str,
     env: &HashMap<String, String>,
     files: &dyn Files,
+    ids: &mut u32,
 ) -> Option<Node> {
-    let origin = Origin::Env(name.into());
+    let at = Origin::Env(name.into());
     let text = text.trim();
+    if text == "null" {
+        return None;
+    }
     if text.starts_with(['[', '{', '"']) || text.contains("${") {
-        let source: Arc<Path> = Path::new(name).into();
-        let layer = dialect::expand(&source, &format!("value = {text}"), files);
-        if layer.errors.is_empty()
-            && layer.references.excess().is_none()
-            && let Ok(config) = hocon::parse_with_env(layer.expanded.text(), env)
-            && config.keys().iter().all(|key| *key == "value")
+        let read = |path: &Path| files.read(path).map(Some).map_err(|error| reason(&error));
+        let mut sources = Sources::new(&read, &is_secret, *ids);
+        sources.layer(&Path::new(name).into(), &format!("value = {text}"));
+        let root = sources.resolve(&|name| env.get(name).cloned());
+        *ids = sources.ids();
+        if sources.problems.is_empty()
+            && let Some(root) = convert(root, &|_| at.clone())
+            && let Value::Object(mut fields) = root.value
+            && let Some(value) = fields.remove("value")
+            && fields.is_empty()
         {
-            let mut node = config
-                .get("value")
-                .and_then(|value| convert(value, &mut Vec::new(), &Index::default()))?;
-            set_origin(&mut node, &origin);
-            return Some(node);
+            return Some(value);
         }
     }
-    let key_origin = origin.clone();
-    Some(Node { value: Value::Text(text.to_owned()), origin, key_origin })
-}
-
-fn set_origin(node: &mut Node, origin: &Origin) {
-    node.origin = origin.clone();
-    node.key_origin = origin.clone();
-    match &mut node.value {
-        Value::Text(_) => {}
-        Value::List(items) => items.iter_mut().for_each(|item| set_origin(item, origin)),
-        Value::Object(fields) => fields.values_mut().for_each(|item| set_origin(item, origin)),
-    }
+    *ids += 1;
+    let words = Words { text: text.to_owned(), ids: vec![*ids], bare: Vec::new() };
+    Some(Node::text(words, at))
 }

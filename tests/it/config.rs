@@ -235,7 +235,10 @@ fn files_that_cannot_be_read() {
     assert_eq!(refused(dir.path()), expected);
     let binary = dir.path().join("binary");
     std::fs::write(&binary, [0xff, 0xfe, 0]).unwrap();
-    assert!(refused(&binary).ends_with("not UTF-8 text"));
+    assert!(refused(&binary).contains("binary:1:1: found the byte 0xff, which is not UTF-8 text"));
+    std::fs::write(&binary, b"cluster.name = a\n# caf\xe9 in Latin-1\n").unwrap();
+    let message = refused(&binary);
+    assert!(message.contains("binary:2:6: found the byte 0xe9"), "{message}");
     let long = dir.path().join("long");
     std::fs::write(&long, vec![b'#'; (4 << 20) + 1]).unwrap();
     assert!(refused(&long).ends_with("longer than 4194304 bytes"));

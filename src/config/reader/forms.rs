@@ -2,11 +2,12 @@
 
 use std::path::PathBuf;
 
+use super::super::hocon::Words;
 use super::super::keys::Key;
 use super::super::loader::reason;
 use super::super::names;
 use super::super::tree::Value;
-use super::{Fault, Reader, kind, quote, shorten, stars};
+use super::{Fault, Reader, kind, quote, shorten, stars, swallowed};
 use crate::secret::Secret;
 
 /// Most blocks in a list of them: each is a task, or several.
@@ -16,11 +17,11 @@ impl Reader<'_> {
     /// A program and its arguments, which only a list can tell apart; empty if unset.
     pub(in crate::config) fn program(&mut self, key: &Key) -> Option<Vec<String>> {
         if let Some((node, path)) = self.find(key)
-            && let Value::Text(text) = &node.value
+            && let Value::Text(words) = &node.value
         {
-            let words: Vec<String> = text.split_whitespace().map(quote).collect();
-            let hint = format!("write a list, one item an argument: [{}]", words.join(", "));
-            self.fault(key, &path, &node.origin, text, Fault::hint(hint));
+            let arguments: Vec<String> = words.text.split_whitespace().map(quote).collect();
+            let hint = format!("write a list, one item an argument: [{}]", arguments.join(", "));
+            self.fault(key, &path, &node.origin, words, Fault::hint(hint));
             return None;
         }
         let program = self.list(key, |text| {
@@ -46,17 +47,12 @@ impl Reader<'_> {
     ) -> Option<Vec<T>> {
         let Some((node, path)) = self.find(key) else { return Some(Vec::new()) };
         let Value::List(items) = &node.value else {
-            self.fault(key, &path, &node.origin, "", Fault::found(kind(&node.value)));
+            self.misfit(key, &path, node);
             return None;
         };
         if items.len() > MAX_BLOCKS {
-            self.fault(
-                key,
-                &path,
-                &node.origin,
-                "",
-                Fault::found(format!("{} blocks", items.len())),
-            );
+            let fault = Fault::found(format!("{} blocks", items.len()));
+            self.fault(key, &path, &node.origin, &Words::default(), fault);
             return None;
         }
         let mut values = Vec::with_capacity(items.len());
@@ -64,8 +60,7 @@ impl Reader<'_> {
         for (n, item) in items.iter().enumerate() {
             let path = format!("{path}.{}", n + 1);
             if !matches!(item.value, Value::Object(_)) {
-                let fault = Fault::found(kind(&item.value));
-                self.fault(key, &path, &item.origin, "", fault);
+                self.misfit(key, &path, item);
                 continue;
             }
             self.item = Some((n, item));
@@ -96,19 +91,25 @@ impl Reader<'_> {
     ) -> Option<()> {
         let Some((node, path)) = self.find(key) else { return Some(()) };
         let Value::Object(fields) = &node.value else {
-            self.fault(key, &path, &node.origin, "", Fault::found(kind(&node.value)));
+            self.misfit(key, &path, node);
             return None;
         };
         let mut shown = Vec::with_capacity(fields.len());
         for (name, field) in fields {
             let path = format!("{path}.{name}");
             let added = match &field.value {
-                Value::Text(text) => add(name, text).map(|()| text),
+                Value::Text(words) => add(name, &words.text).map(|()| words),
                 other => Err(Fault::found(kind(other))),
             };
             match added {
-                Ok(text) => shown.push(format!("{} = {}", quote(name), quote(text))),
-                Err(fault) => self.fault(key, &path, &field.origin, "", fault),
+                Ok(words) => {
+                    let secret = words.ids.iter().any(|id| self.secret_ids.contains(id));
+                    let text = if secret { stars() } else { quote(&words.text) };
+                    shown.push(format!("{} = {text}", quote(name)));
+                }
+                Err(fault) => {
+                    self.fault(key, &path, &field.origin, &Words::default(), fault);
+                }
             }
         }
         if shown.len() < fields.len() {
@@ -128,18 +129,23 @@ impl Reader<'_> {
         let Some((node, path)) = self.find(key) else { return Some(Vec::new()) };
         let items = match &node.value {
             // A comma may be part of a secret: only a list holds several.
-            Value::Text(text) => vec![(text.clone(), node.origin.clone())],
+            Value::Text(words) => vec![(words.clone(), node.origin.clone())],
             _ => self.items(key, &path, node)?,
         };
         let mut secrets = Vec::new();
         let mut shown = Vec::new();
-        for (text, origin) in &items {
+        for (words, origin) in &items {
+            let text = &words.text;
+            if let Some(fault) = swallowed(words) {
+                self.fault(key, &path, origin, &Words::default(), fault);
+                continue;
+            }
             match self.secret(text).and_then(|(text, file)| read(&text, file)) {
                 Ok(secret) => {
                     shown.push(if text.starts_with("file://") { quote(text) } else { stars() });
                     secrets.push(secret);
                 }
-                Err(fault) => self.fault(key, &path, origin, "", fault),
+                Err(fault) => self.fault(key, &path, origin, &Words::default(), fault),
             }
         }
         if secrets.len() < items.len() {

@@ -12,11 +12,50 @@ pub(in crate::config) fn word<T: Copy>(words: &[(&str, T)], text: &str) -> Resul
         .iter()
         .find(|(word, _)| word.eq_ignore_ascii_case(text))
         .map(|(_, value)| *value)
-        .ok_or_else(|| match near(text, words.iter().map(|(word, _)| *word)) {
-            Some(word) => Fault::hint(format!("did you mean `{word}`?")),
-            None => Fault::default(),
+        .ok_or_else(|| {
+            let known = || words.iter().map(|(word, _)| *word);
+            let lower = text.to_ascii_lowercase();
+            let meant = MEANT.iter().filter(|(said, _)| *said == lower).map(|(_, word)| *word);
+            let mut meant = meant.filter(|meant| known().any(|word| word == *meant));
+            match meant.next().or_else(|| near(text, known())) {
+                Some(word) => Fault::hint(format!("did you mean `{word}`?")),
+                None => Fault::default(),
+            }
         })
 }
+
+/// What people write, and what they mean by it where that is one of the words.
+const MEANT: &[(&str, &str)] = &[
+    ("kubernetes", "k8s"),
+    ("multicast", "mcast"),
+    ("etcd3", "etcd"),
+    ("none", "manual"),
+    ("single", "singleton"),
+    ("standalone", "singleton"),
+    ("seeds", "static"),
+    ("tcp", "inet_tcp"),
+    ("tcp6", "inet6_tcp"),
+    ("inet6", "inet6_tcp"),
+    ("tls", "inet_tls"),
+    ("ssl", "inet_tls"),
+    ("inet_ssl", "inet_tls"),
+    ("tls6", "inet6_tls"),
+    ("replica", "replicant"),
+    ("follower", "replicant"),
+    ("leader", "core"),
+    ("master", "core"),
+    ("enable", "true"),
+    ("enabled", "true"),
+    ("1", "true"),
+    ("disable", "false"),
+    ("disabled", "false"),
+    ("0", "false"),
+    ("pod_ip", "ip"),
+    ("address", "ip"),
+    ("notice", "info"),
+    ("critical", "error"),
+    ("plain", "text"),
+];
 
 pub(in crate::config) fn boolean(text: &str) -> Result<bool, Fault> {
     let words = [("true", true), ("false", false), ("on", true), ("off", false)];

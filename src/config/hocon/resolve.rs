@@ -1,0 +1,618 @@
+//! Layers merged, and substitutions resolved over all of them.
+//!
+//! A key has definitions, in the order of the text. Blocks among them are merged, anything
+//! else replaces what stood before. A substitution is followed when its value is asked for;
+//! on the way back to itself it means what stood before it, and if nothing did, it is a
+//! circle. How deep and how far all this goes is bounded.
+
+use std::collections::{BTreeMap, HashMap, HashSet};
+
+use super::ast::{Concat, Field, Part, Place, Ref};
+use super::{Node, Problem, Value, Words};
+
+/// Steps and bytes that substitutions may take altogether …
+const LEAST_WORK: usize = 300_000;
+/// … and so many more for every text that is written.
+const WORK_PER_TEXT: usize = 20;
+/// How deep the walk goes, substitutions and nesting together.
+const MAX_WALK: usize = 400;
+
+pub(super) fn resolve(
+    fields: &[Field],
+    env: &dyn Fn(&str) -> Option<String>,
+    ids: u32,
+) -> (Node, Vec<Problem>, u32) {
+    let mut resolver = Resolver {
+        root: fields,
+        env,
+        ids,
+        frames: Vec::new(),
+        reading: Vec::new(),
+        depth: 0,
+        work: 0,
+        most_work: LEAST_WORK + WORK_PER_TEXT * usize::try_from(ids).unwrap_or_default(),
+        stopped: false,
+        lookbacks: 0,
+        holes: 0,
+        open_holes: 0,
+        circle: Default::default(),
+        blocks: Vec::new(),
+        known: HashMap::new(),
+        reported: HashSet::new(),
+        problems: Vec::new(),
+    };
+    let place = Place { file: 0, line: 1, column: 1 };
+    let value = resolver.object(&mut Vec::new(), &[Piece { fields, segment: 0 }]);
+    (Node { value, place, key: place }, resolver.problems, resolver.ids)
+}
+
+/// Fields of a block, each from one segment of its key on.
+#[derive(Clone, Copy)]
+struct Piece<'a> {
+    fields: &'a [Field],
+    segment: usize,
+}
+
+impl Piece<'_> {
+    fn is(&self, other: &Self) -> bool {
+        std::ptr::eq(self.fields, other.fields) && self.segment == other.segment
+    }
+}
+
+/// One definition of a key: the rest of a dotted key, or a value.
+#[derive(Clone, Copy)]
+struct Def<'a> {
+    field: &'a Field,
+    /// The segment behind this key.
+    segment: usize,
+}
+
+impl<'a> Def<'a> {
+    /// The value, if the key ends here.
+    fn value(&self) -> Option<&'a Concat> {
+        (self.segment == self.field.path.len()).then_some(&self.field.value)
+    }
+
+    fn replaces(&self) -> bool {
+        let plain = |part: &Part| matches!(part, Part::Text(_) | Part::Null | Part::List(_));
+        !self.field.append && self.value().is_some_and(|concat| concat.parts.iter().any(plain))
+    }
+
+    fn rest(&self) -> Piece<'a> {
+        Piece { fields: std::slice::from_ref(self.field), segment: self.segment }
+    }
+}
+
+/// What definitions come to, before anything in it is read.
+enum Shape<'a> {
+    Absent,
+    Block(Vec<Piece<'a>>),
+    /// The last one that counts, and those that append to it.
+    Other(Option<&'a Concat>, Vec<&'a Concat>),
+}
+
+/// A substitution being followed.
+struct Frame<'a> {
+    /// The value it stands in.
+    concat: &'a Concat,
+    key: String,
+    reference: &'a Ref,
+}
+
+impl Frame<'_> {
+    fn shown(&self) -> String {
+        let target =
+            if self.reference.secret { "…".to_owned() } else { self.reference.path.join(".") };
+        format!("{} = ${{{target}}}", self.key)
+    }
+}
+
+struct Resolver<'a, 'e> {
+    root: &'a [Field],
+    env: &'e dyn Fn(&str) -> Option<String>,
+    ids: u32,
+    frames: Vec<Frame<'a>>,
+    /// Values being read, and how many substitutions were being followed when each began.
+    reading: Vec<(&'a Concat, usize)>,
+    depth: usize,
+    work: usize,
+    most_work: usize,
+    /// There was too much of it, or it went too deep: nothing more is read.
+    stopped: bool,
+    /// How often a value on the way back to itself was met.
+    lookbacks: u64,
+    /// How often nothing stood before it.
+    holes: u64,
+    /// The same, less those that an optional substitution left out.
+    open_holes: u64,
+    /// The way round the last one, and the places of its substitutions.
+    circle: (String, Vec<Place>),
+    /// Blocks being read: one that holds itself is a circle too.
+    blocks: Vec<Piece<'a>>,
+    /// What paths came to that met none.
+    known: HashMap<Vec<String>, Option<Node>>,
+    reported: HashSet<Place>,
+    problems: Vec<Problem>,
+}
+
+impl<'a> Resolver<'a, '_> {
+    fn report(&mut self, place: Place, key: &[String], message: String, hint: &str) {
+        if self.reported.insert(place) {
+            self.problems.push(Problem::new(place, key, message, hint));
+        }
+    }
+
+    /// Counts work; `false`: there was too much of it, or too deep.
+    fn step(&mut self, work: usize, place: Place, path: &[String]) -> bool {
+        self.work = self.work.saturating_add(work);
+        let message = if self.work > self.most_work {
+            "found substitutions that multiply what they refer to"
+        } else if self.depth > MAX_WALK {
+            "found substitutions that lead too deep"
+        } else {
+            return !self.stopped;
+        };
+        if !self.stopped {
+            // The key may be as long as the walk was deep.
+            let key = &path[..path.len().min(4)];
+            self.problems.push(Problem::new(place, key, message, ""));
+        }
+        self.stopped = true;
+        false
+    }
+
+    /// Definitions of one name in a block.
+    fn defs_in(&mut self, pieces: &[Piece<'a>], name: &str) -> Vec<Def<'a>> {
+        let mut defs = Vec::new();
+        for piece in pieces {
+            self.work = self.work.saturating_add(piece.fields.len());
+            for field in piece.fields {
+                if field.path.get(piece.segment).is_some_and(|segment| segment == name) {
+                    defs.push(Def { field, segment: piece.segment + 1 });
+                }
+            }
+        }
+        defs
+    }
+
+    /// Definitions of a path from the root.
+    fn defs_of(&mut self, path: &[String], place: Place) -> Vec<Def<'a>> {
+        let mut pieces = vec![Piece { fields: self.root, segment: 0 }];
+        for (n, name) in path.iter().enumerate() {
+            let defs = self.defs_in(&pieces, name);
+            if n + 1 == path.len() || !self.step(defs.len() + 1, place, path) {
+                return defs;
+            }
+            match self.shape(&path[..=n], &defs, false) {
+                Shape::Block(found) => pieces = found,
+                _ => return Vec::new(),
+            }
+        }
+        Vec::new()
+    }
+
+    /// Since which of the substitutions being followed a value is being read.
+    fn is_on_the_way(&self, concat: &Concat) -> Option<usize> {
+        let frame = self.frames.iter().position(|frame| std::ptr::eq(frame.concat, concat));
+        let reading = self.reading.iter().find(|(reading, _)| std::ptr::eq(*reading, concat));
+        frame.into_iter().chain(reading.map(|(_, frames)| *frames)).min()
+    }
+
+    fn is_on_the_way_of(&self, defs: &[Def<'a>]) -> bool {
+        let mut values = defs.iter().filter_map(Def::value);
+        values.any(|concat| self.is_on_the_way(concat).is_some())
+    }
+
+    /// What definitions come to; `whole`: they are to be read now, and not only looked into.
+    fn shape(&mut self, path: &[String], defs: &[Def<'a>], whole: bool) -> Shape<'a> {
+        let mut shape = Shape::Absent;
+        // What stands before a text or a list is replaced by it, and never asked for.
+        let last = defs.iter().rposition(Def::replaces).unwrap_or_default();
+        let last = if self.is_on_the_way_of(&defs[last..]) { 0 } else { last };
+        for def in &defs[last..] {
+            let Some(concat) = def.value() else {
+                match &mut shape {
+                    Shape::Block(pieces) => pieces.push(def.rest()),
+                    other => *other = Shape::Block(vec![def.rest()]),
+                }
+                continue;
+            };
+            if let Some(n) = self.is_on_the_way(concat) {
+                self.lookbacks += 1;
+                if matches!(shape, Shape::Absent) {
+                    self.holes += 1;
+                    self.open_holes += 1;
+                    let way = &self.frames[n..];
+                    let names: Vec<String> = way.iter().take(8).map(Frame::shown).collect();
+                    let places = way.iter().map(|frame| frame.reference.place).collect();
+                    self.circle = (names.join(", "), places);
+                }
+                break;
+            }
+            if def.field.append {
+                match &mut shape {
+                    Shape::Other(_, appended) => appended.push(concat),
+                    other => *other = Shape::Other(None, vec![concat]),
+                }
+                continue;
+            }
+            let (open, problems) = (self.open_holes, self.problems.len());
+            let mut found = self.concat_shape(path, concat);
+            if let Shape::Block(pieces) = found {
+                let pieces = if whole { self.open_blocks(path, concat, pieces) } else { pieces };
+                found = if pieces.is_empty() { Shape::Absent } else { Shape::Block(pieces) };
+            }
+            if self.open_holes > open && !matches!(shape, Shape::Absent) {
+                // What leads back to itself yields to what stood before it.
+                self.open_holes = open;
+                for problem in self.problems.drain(problems..) {
+                    self.reported.remove(&problem.place);
+                }
+                continue;
+            }
+            match (found, &mut shape) {
+                (Shape::Absent, _) => {}
+                (Shape::Block(more), Shape::Block(pieces)) => pieces.extend(more),
+                (found, shape) => *shape = found,
+            }
+            if let Shape::Block(pieces) = &shape
+                && !self.step(pieces.len(), concat.place, path)
+            {
+                return Shape::Absent;
+            }
+        }
+        shape
+    }
+
+    fn concat_shape(&mut self, path: &[String], concat: &'a Concat) -> Shape<'a> {
+        let mut pieces: Option<Vec<Piece<'a>>> = None;
+        for part in &concat.parts {
+            match part {
+                Part::Text(_) | Part::Null | Part::List(_) => {
+                    return Shape::Other(Some(concat), Vec::new());
+                }
+                Part::Object(fields) => {
+                    pieces.get_or_insert_default().push(Piece { fields, segment: 0 });
+                }
+                Part::Ref(reference) => {
+                    if !self.step(1, reference.place, path) {
+                        return Shape::Absent;
+                    }
+                    let found = self.follow(path, concat, reference, |this, target| {
+                        let defs = this.defs_of(target, reference.place);
+                        this.shape(target, &defs, false)
+                    });
+                    match found {
+                        Some(Shape::Block(found)) => pieces.get_or_insert_default().extend(found),
+                        Some(Shape::Other(..)) => return Shape::Other(Some(concat), Vec::new()),
+                        Some(Shape::Absent) | None => {
+                            if self.variable(reference).is_some() {
+                                return Shape::Other(Some(concat), Vec::new());
+                            }
+                        }
+                    }
+                }
+            }
+        }
+        pieces.map_or(Shape::Absent, Shape::Block)
+    }
+
+    /// Follows a substitution: first from where its file was included, then from the root.
+    /// `None`: it is a circle. An optional one is then left out, another is reported.
+    fn follow<T>(
+        &mut self,
+        path: &[String],
+        concat: &'a Concat,
+        reference: &'a Ref,
+        look: impl Fn(&mut Self, &[String]) -> T,
+    ) -> Option<T>
+    where
+        T: Found,
+    {
+        self.frames.push(Frame { concat, key: path.join("."), reference });
+        self.depth += 3;
+        let (holes, open) = (self.holes, self.open_holes);
+        let mut found = None;
+        if !reference.within.is_empty() {
+            let target = [&reference.within[..], &reference.path].concat();
+            found = Some(look(self, &target)).filter(|found| !found.is_absent());
+        }
+        let found = match found {
+            Some(found) => found,
+            None => look(self, &reference.path),
+        };
+        self.depth -= 3;
+        self.frames.pop();
+        let circle = self.open_holes > open || (found.is_absent() && self.holes > holes);
+        self.open_holes = if reference.optional { open } else { self.open_holes };
+        if !circle {
+            return Some(found);
+        }
+        if !reference.optional {
+            let (way, places) = self.circle.clone();
+            self.report_circle(reference.place, path, &way);
+            self.reported.extend(places);
+        }
+        None
+    }
+
+    fn report_circle(&mut self, place: Place, path: &[String], way: &str) {
+        let message = format!("found substitutions that lead back to themselves: {way}");
+        self.report(place, path, message, "give one of these keys a value of its own");
+    }
+
+    /// Without the blocks that are being read: if there are no others, it is a circle.
+    fn open_blocks(
+        &mut self,
+        path: &[String],
+        concat: &'a Concat,
+        pieces: Vec<Piece<'a>>,
+    ) -> Vec<Piece<'a>> {
+        let inner = |this: &Self, piece: &Piece<'a>| {
+            !piece.fields.is_empty() && this.blocks.iter().any(|block| block.is(piece))
+        };
+        if !pieces.iter().any(|piece| inner(self, piece)) {
+            return pieces;
+        }
+        self.lookbacks += 1;
+        let others: Vec<_> = pieces.iter().copied().filter(|piece| !inner(self, piece)).collect();
+        if !others.is_empty() {
+            return others;
+        }
+        let mut references = concat.parts.iter().filter_map(|part| match part {
+            Part::Ref(reference) => Some(reference),
+            _ => None,
+        });
+        let Some(reference) = references.next_back() else { return pieces };
+        let way = format!("{} = ${{{}}}", path.join("."), reference.path.join("."));
+        if !self.frames.is_empty() {
+            self.holes += 1;
+            self.open_holes += 1;
+            self.circle = (way, vec![reference.place]);
+        } else if !reference.optional {
+            self.report_circle(reference.place, path, &way);
+        }
+        others
+    }
+
+    fn variable(&self, reference: &Ref) -> Option<String> {
+        (self.env)(&reference.path.join("."))
+    }
+
+    /// What a key comes to; `None`: nothing, since all of it was optional and missing.
+    fn value(&mut self, path: &mut Vec<String>, defs: &[Def<'a>]) -> Option<Node> {
+        let last = defs.last()?;
+        if !self.step(defs.len(), last.field.key, path) {
+            return None;
+        }
+        self.depth += 1;
+        let node = match self.shape(path, defs, true) {
+            Shape::Absent => {
+                // Asked once more, so that what is missing is reported.
+                for concat in defs.iter().filter_map(Def::value) {
+                    if self.is_on_the_way(concat).is_none() {
+                        self.concat(path, concat);
+                    }
+                }
+                None
+            }
+            Shape::Block(pieces) => {
+                let place = last.value().map_or(last.field.key, |concat| concat.place);
+                let value = self.object(path, &pieces);
+                Some(Node { value, place, key: last.field.key })
+            }
+            Shape::Other(base, appended) => self.other(path, last, base, &appended),
+        };
+        self.depth -= 1;
+        node
+    }
+
+    fn other(
+        &mut self,
+        path: &mut Vec<String>,
+        last: &Def<'a>,
+        base: Option<&'a Concat>,
+        appended: &[&'a Concat],
+    ) -> Option<Node> {
+        let key = last.field.key;
+        let base = base.and_then(|concat| self.concat(path, concat));
+        if appended.is_empty() {
+            return base.map(|node| Node { key, ..node });
+        }
+        let place = base.as_ref().or(None).map(|node| node.place);
+        let mut items = match base.map(|node| node.value) {
+            None | Some(Value::Null) => Vec::new(),
+            Some(Value::List(items)) => items,
+            Some(_) => {
+                self.report(key, path, "found `+=` behind something other than a list".into(), "");
+                return None;
+            }
+        };
+        for concat in appended {
+            items.extend(self.concat(path, concat));
+        }
+        Some(Node { value: Value::List(items), place: place.unwrap_or(key), key })
+    }
+
+    fn object(&mut self, path: &mut Vec<String>, pieces: &[Piece<'a>]) -> Value {
+        let mut names: BTreeMap<&'a str, (Vec<Def<'a>>, Vec<Piece<'a>>)> = BTreeMap::new();
+        for piece in pieces {
+            for field in piece.fields {
+                if let Some(name) = field.path.get(piece.segment) {
+                    let (defs, from) = names.entry(name).or_default();
+                    defs.push(Def { field, segment: piece.segment + 1 });
+                    if !from.last().is_some_and(|last| last.is(piece)) {
+                        from.push(*piece);
+                    }
+                }
+            }
+        }
+        let outer = self.blocks.len();
+        let mut fields = BTreeMap::new();
+        for (name, (defs, from)) in names {
+            path.push(name.to_owned());
+            self.blocks.extend(from);
+            if let Some(node) = self.value(path, &defs) {
+                fields.insert(name.to_owned(), node);
+            }
+            self.blocks.truncate(outer);
+            path.pop();
+        }
+        Value::Object(fields)
+    }
+
+    /// A value by itself: its parts, joined.
+    fn concat(&mut self, path: &mut Vec<String>, concat: &'a Concat) -> Option<Node> {
+        if !self.step(concat.parts.len(), concat.place, path) {
+            return None;
+        }
+        self.depth += 1;
+        self.reading.push((concat, self.frames.len()));
+        let node = match self.concat_shape(path, concat) {
+            Shape::Block(pieces) => {
+                let pieces = self.open_blocks(path, concat, pieces);
+                let value = (!pieces.is_empty()).then(|| self.object(path, &pieces));
+                value.map(|value| Node { value, place: concat.place, key: concat.place })
+            }
+            _ => self.joined(path, concat),
+        };
+        self.reading.pop();
+        self.depth -= 1;
+        node
+    }
+
+    fn joined(&mut self, path: &mut Vec<String>, concat: &'a Concat) -> Option<Node> {
+        let node = |value| Node { value, place: concat.place, key: concat.place };
+        let mut whole: Option<Value> = None;
+        for part in &concat.parts {
+            let value = match part {
+                Part::Null => Value::Null,
+                Part::Text(text) => Value::Text(Words {
+                    text: format!("{}{}", text.gap, text.text),
+                    ids: vec![text.id],
+                    bare: if text.bare && concat.parts.len() > 1 {
+                        vec![text.text.clone()]
+                    } else {
+                        Vec::new()
+                    },
+                }),
+                Part::List(items) => {
+                    let items = items.iter().filter_map(|item| self.concat(path, item));
+                    Value::List(items.filter(|item| !matches!(item.value, Value::Null)).collect())
+                }
+                // As in EMQX, nothing beside something is that something.
+                Part::Object(fields) if fields.is_empty() && concat.parts.len() > 1 => continue,
+                Part::Object(fields) => self.object(path, &[Piece { fields, segment: 0 }]),
+                Part::Ref(reference) => match self.referred(path, concat, reference) {
+                    Some(value) => value,
+                    None => continue,
+                },
+            };
+            whole = Some(match (whole, value) {
+                (None | Some(Value::Null), value) => value,
+                (Some(whole), Value::Null) => whole,
+                (Some(Value::Text(mut whole)), Value::Text(more)) => {
+                    if !self.step(more.text.len(), concat.place, path) {
+                        return None;
+                    }
+                    whole.text.push_str(&more.text);
+                    whole.ids.extend(more.ids);
+                    whole.bare.extend(more.bare);
+                    Value::Text(whole)
+                }
+                (Some(Value::List(mut whole)), Value::List(more)) => {
+                    if !self.step(more.len(), concat.place, path) {
+                        return None;
+                    }
+                    whole.extend(more);
+                    Value::List(whole)
+                }
+                _ => {
+                    let message = "found texts, lists and blocks side by side".to_owned();
+                    self.report(concat.place, path, message, "only the like of them are joined");
+                    return None;
+                }
+            });
+        }
+        whole.map(node)
+    }
+
+    fn referred(
+        &mut self,
+        path: &[String],
+        concat: &'a Concat,
+        reference: &'a Ref,
+    ) -> Option<Value> {
+        let found = self
+            .follow(path, concat, reference, |this, target| this.target(target, reference.place))?;
+        if let Some(node) = found {
+            let bytes = match &node.value {
+                Value::Text(words) => words.text.len(),
+                _ => 1,
+            };
+            return self.step(bytes, reference.place, path).then_some(node.value);
+        }
+        if let Some(text) = self.variable(reference) {
+            self.ids += 1;
+            return Some(Value::Text(Words { text, ids: vec![self.ids], bare: Vec::new() }));
+        }
+        // As in EMQX, a key that is there and came to nothing is nothing.
+        if !reference.optional && self.defs_of(&reference.path, reference.place).is_empty() {
+            let (message, hint) = if reference.secret {
+                (
+                    "found a substitution that nothing defines".to_owned(),
+                    "quote a `$` that is meant",
+                )
+            } else {
+                let path = reference.path.join(".");
+                let hint = "define the key, or write ${?…} to leave it out";
+                (format!("found ${{{path}}}, which nothing defines"), hint)
+            };
+            self.report(reference.place, path, message, hint);
+        }
+        None
+    }
+
+    fn target(&mut self, target: &[String], place: Place) -> Option<Node> {
+        if let Some(known) = self.known.get(target) {
+            let known = known.clone();
+            self.work =
+                self.work.saturating_add(known.as_ref().map_or(1, |node| weight(&node.value)));
+            return known;
+        }
+        let lookbacks = self.lookbacks;
+        let defs = self.defs_of(target, place);
+        let node = self.value(&mut target.to_vec(), &defs);
+        if self.lookbacks == lookbacks {
+            self.known.insert(target.to_vec(), node.clone());
+        }
+        node
+    }
+}
+
+/// What it takes to copy a value.
+fn weight(value: &Value) -> usize {
+    match value {
+        Value::Null => 1,
+        Value::Text(words) => 1 + words.text.len(),
+        Value::List(items) => 1 + items.iter().map(|item| weight(&item.value)).sum::<usize>(),
+        Value::Object(fields) => 1 + fields.values().map(|item| weight(&item.value)).sum::<usize>(),
+    }
+}
+
+/// What a substitution was followed for.
+trait Found {
+    fn is_absent(&self) -> bool;
+}
+
+impl Found for Shape<'_> {
+    fn is_absent(&self) -> bool {
+        matches!(self, Self::Absent)
+    }
+}
+
+impl Found for Option<Node> {
+    fn is_absent(&self) -> bool {
+        self.is_none()
+    }
+}

@@ -1,0 +1,144 @@
+//! Variables as EMQX's start script, container and schema read them.
+
+use super::*;
+
+fn seeds(loaded: Loaded) -> Vec<String> {
+    let StrategyConfig::Static { seeds } = loaded.config.cluster.strategy else { panic!() };
+    seeds.iter().map(ToString::to_string).collect()
+}
+
+#[test]
+fn the_start_scripts_names_win_and_empty_ones_are_unset() {
+    let name = |env: &[(&str, &str)]| with_env(env).config.node.name.to_string();
+    assert_eq!(name(&[("EMQX_NODE_NAME", "a@h.io"), ("EMQX_NODE__NAME", "b@h.io")]), "a@h.io");
+    assert_eq!(name(&[("EMQX_NODE_NAME", ""), ("EMQX_NODE__NAME", "b@h.io")]), "b@h.io");
+    assert_eq!(name(&[("EMQX_NODE_NAME", " ")]), "emqx@127.0.0.1");
+    let cookie =
+        |env: &[(&str, &str)]| with_env(env).config.node.cookies.current()[0].expose().to_owned();
+    let (long, longer) = ("a-long-cookie-for-tests", "another-long-cookie-for-tests");
+    assert_eq!(cookie(&[("EMQX_NODE_COOKIE", long), ("EMQX_NODE__COOKIE", longer)]), long);
+    assert_eq!(cookie(&[("EMQX_NODE_COOKIE", ""), ("EMQX_NODE__COOKIE", longer)]), longer);
+}
+
+#[test]
+fn the_containers_names_make_up_the_node_name() {
+    let name = |env: &[(&str, &str)]| with_env(env).config.node.name.to_string();
+    let both = [("EMQX_NAME", "emqx1"), ("EMQX_HOST", "10.0.0.1")];
+    assert_eq!(name(&both), "emqx1@10.0.0.1");
+    assert_eq!(name(&[both[0], both[1], ("EMQX_NODE_NAME", "a@h.io")]), "a@h.io");
+    assert_eq!(name(&[both[0], both[1], ("EMQX_NODE__NAME", "a@h.io")]), "a@h.io");
+    assert_eq!(name(&both[..1]), "emqx1@127.0.0.1");
+    assert_eq!(name(&both[1..]), "emqx@10.0.0.1");
+    assert_eq!(name(&[("EMQX_NAME", ""), ("EMQX_HOST", "")]), "emqx@127.0.0.1");
+}
+
+#[test]
+fn lists_item_by_item() {
+    let one = ("EMQX_CLUSTER__STATIC__SEEDS__1", "a@x.io");
+    let two = ("EMQX_CLUSTER__STATIC__SEEDS__2", "b@y.io");
+    let strategy = ("EMQX_CLUSTER__DISCOVERY_STRATEGY", "static");
+    let loaded = with_env(&[strategy, two, one]);
+    assert_eq!(loaded.warnings, []);
+    assert_eq!(seeds(loaded), ["a@x.io", "b@y.io"]);
+    let file = "cluster.static.seeds = [c@z.io, d@z.io, e@z.io]";
+    let loaded = layers(&[("base.conf", BASE), ("e", file)], &[strategy, one, two]).unwrap();
+    assert_eq!(seeds(loaded), ["a@x.io", "b@y.io", "e@z.io"]);
+    let loaded = with_env(&[
+        ("MUSTER_HOOKS__1__ON", "ready"),
+        ("MUSTER_HOOKS__1__URL", "http://h/"),
+        ("MUSTER_RENDER__1__SOURCE", "s"),
+        ("MUSTER_RENDER__1__TARGET", "t"),
+        ("MUSTER_RENDER__1__WAIT__MIN", "2s"),
+    ]);
+    assert_eq!(loaded.warnings, []);
+    assert_eq!(loaded.config.agent.hooks.len(), 1);
+    assert_eq!(loaded.config.agent.render[0].wait_min.as_secs(), 2);
+    let warnings = with_env(&[("MUSTER_HOOKS__1__WHEN", "x")]).warnings;
+    assert_eq!(warnings.len(), 1, "{warnings:?}");
+}
+
+#[test]
+fn roots_and_blocks_replace_those_of_the_files() {
+    let loaded = with_env(&[
+        ("EMQX_CLUSTER", "{discovery_strategy=static, static.seeds=[a@x.io], name=n}"),
+        ("EMQX_CLUSTER__DESCRIPTION", "above"),
+        ("EMQX_NODE", "{name=\"b@h.io\", cookie=a-long-cookie-for-tests}"),
+        ("EMQX_AGENT", "{ready.min_members=2}"),
+    ]);
+    assert_eq!(loaded.warnings, []);
+    let config = &loaded.config;
+    assert_eq!((config.cluster.name.as_str(), config.node.name.as_str()), ("n", "b@h.io"));
+    assert_eq!((config.cluster.description.as_str(), config.agent.ready.min_members), ("above", 2));
+    let file =
+        "cluster { discovery_strategy = etcd, etcd { prefix = foo, server = \"http://a:1\" } }";
+    let env = [
+        ("EMQX_CLUSTER__ETCD", "{server=\"http://b:1\"}"),
+        ("EMQX_CLUSTER__ETCD__NODE_TTL", "30s"),
+    ];
+    let loaded = layers(&[("base.conf", BASE), ("e", file)], &env).unwrap();
+    let StrategyConfig::Etcd(etcd) = loaded.config.cluster.strategy else { panic!() };
+    assert_eq!((etcd.prefix.as_str(), etcd.servers[0].as_str()), ("emqxcl", "http://b:1"));
+    assert_eq!(etcd.node_ttl.as_secs(), 30);
+}
+
+#[test]
+fn other_names_of_the_same() {
+    let optfile = with_env(&[("EMQX_SSL_DIST_OPTFILE", "/x")]).config.node.ssl_dist_optfile;
+    assert_eq!(optfile, Path::new("/x"));
+    let role = |text: &str, env: &[(&str, &str)]| {
+        layers(&[("base.conf", BASE), ("e", text)], env).unwrap().config.node.role
+    };
+    let replicant = crate::node::Role::Replicant;
+    assert_eq!(role("node.db_role = replicant", &[]), replicant);
+    assert_eq!(role("", &[("EMQX_NODE__DB_ROLE", "replicant")]), replicant);
+    assert_eq!(role("node.role = core", &[("EMQX_NODE__DB_ROLE", "replicant")]), replicant);
+}
+
+#[test]
+fn names_of_emqx_4_are_answered_with_the_new_ones() {
+    let hint = |name: &str| with_env(&[(name, "x")]).warnings[0].hint.clone().unwrap();
+    for (name, key) in [
+        ("EMQX_CLUSTER__DISCOVERY", "EMQX_CLUSTER__DISCOVERY_STRATEGY"),
+        ("EMQX_CLUSTER__STATIC__NODES", "EMQX_CLUSTER__STATIC__SEEDS"),
+        ("EMQX_CLUSTER__ETCD__ENDPOINTS", "EMQX_CLUSTER__ETCD__SERVER"),
+        ("MUSTER_MESH__PORT", "MUSTER_MESH__BASE_PORT"),
+        ("MUSTER_API__BIND", "MUSTER_API__LISTEN"),
+    ] {
+        assert_eq!(hint(name), format!("the nearest known name is {key}"));
+    }
+    let refused =
+        |text: &str| layers(&[("base.conf", BASE), ("e", text)], &[]).unwrap_err().to_string();
+    assert!(refused("cluster.discovery = static").contains("is cluster.discovery_strategy"));
+    assert!(refused("cluster.discovery_strategy = kubernetes").contains("did you mean `k8s`?"));
+    let url = "http:\\/\\/10.0.0.1:8080";
+    let message = layers(&[("base.conf", BASE)], &[("EMQX_CLUSTER__K8S__APISERVER", url)]);
+    assert!(message.unwrap_err().to_string().contains("\"http://10.0.0.1:8080\""));
+}
+
+#[test]
+fn the_old_name_part_of_dns() {
+    let text = "cluster { discovery_strategy = dns, dns { app = broker, name = \"x.io\" } }";
+    let loaded = layers(&[("base.conf", BASE), ("e", text)], &[]).unwrap();
+    let StrategyConfig::Dns(dns) = loaded.config.cluster.strategy else { panic!() };
+    assert_eq!((dns.name.as_str(), dns.app_name.as_str()), ("x.io", "broker"));
+    assert!(loaded.warnings[0].to_string().contains("discovery names the nodes broker@"));
+}
+
+#[test]
+fn layers_that_need_not_exist() {
+    let memory = Memory::new(&[("base.conf", BASE), ("e", "cluster.name = e")]);
+    let load = |paths: &[&str]| {
+        let paths: Vec<PathBuf> = paths.iter().map(PathBuf::from).collect();
+        load_with(&paths, [], &memory)
+    };
+    let loaded = load(&["?none", "base.conf", "?e", "?other"]).unwrap();
+    assert_eq!((loaded.config.cluster.name.as_str(), loaded.warnings.len()), ("e", 0));
+    assert!(load(&["base.conf", "none"]).is_err());
+    assert_eq!(autoclean("86400"), Some(86_400));
+    assert_eq!(autoclean("1h"), Some(3_600));
+    assert_eq!(autoclean("infinity"), None);
+}
+
+fn autoclean(text: &str) -> Option<u64> {
+    self::text(&format!("cluster.autoclean = {text}")).cluster.autoclean.map(|d| d.as_secs())
+}
