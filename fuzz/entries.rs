@@ -25,12 +25,14 @@ pub type Entry = fn(&[u8]);
 pub const ENTRIES: &[(&str, Entry)] = &[
     ("config", config),
     ("control", control),
+    ("dns", dns),
     ("frames", frames),
     ("handshake_accept", handshake_accept),
     ("handshake_dial", handshake_dial),
     ("link", link),
     ("mcast", mcast),
     ("membership", membership),
+    ("rex", rex),
     ("ssl_dist", ssl_dist),
 ];
 
@@ -255,6 +257,69 @@ pub fn membership(data: &[u8]) {
     assert_eq!(here.me().node, name("a@127.0.0.1"));
     assert_eq!(here.me().boot, BootId(1));
     assert!(here.table().member_count() <= Limits::default().members);
+}
+
+/// DNS queries: an answer of theirs, which can be read, is no longer than it may be, and
+/// comes out the same for the same randomness.
+pub fn dns(data: &[u8]) {
+    use muster::follow::dns::answer::answer;
+    use muster::follow::dns::table::{Endpoint, Table};
+    use muster::follow::dns::zone::Zone;
+    use std::net::IpAddr;
+    let own = IpAddr::from([10, 0, 0, 1]);
+    let Ok(zone) = Zone::new("emqxcl", "muster", Duration::from_secs(1), own) else { return };
+    let addresses = (0..100u8).map(|n| IpAddr::from([10, 0, 0, n]));
+    let mut table = Table { able: data.len() % 7 != 0, serial: 1, ..Table::default() };
+    table.own.insert(own);
+    for ip in addresses {
+        let target = zone.address_name(ip);
+        table.nodes.insert(ip);
+        table.brokers.insert(ip);
+        table.by_name.entry(b"emqx".to_vec()).or_default().insert(ip);
+        table.targets.entry(target.clone()).or_default().insert(ip);
+        table.endpoints.insert(Endpoint { target, port: 1883 });
+    }
+    let run = || {
+        use rand::SeedableRng;
+        let answer = answer(data, &zone, &table, &mut rand::rngs::StdRng::seed_from_u64(1))?;
+        let short = answer.encode(answer.udp).expect("an answer that can be written");
+        let long = answer.encode(u16::MAX).expect("an answer that can be written");
+        let cut = answer.clone().cut().encode(512).expect("an answer that can be written");
+        assert!(short.len() <= usize::from(answer.udp));
+        assert!(cut.len() <= data.len().max(300));
+        for bytes in [&short, &long, &cut] {
+            assert!(bytes[..2] == data[..2] && bytes[2] & 0x80 != 0, "another query's answer");
+            let code = u16::from(bytes[3] & 0xf);
+            assert!([0, 1, 2, 3, 4, 5].contains(&code), "{code}");
+        }
+        // What is left out is marked.
+        assert!(
+            short == long || short[2] & 2 != 0 || short[11] != long[11] || short[10] != long[10]
+        );
+        Some((answer.outcome, short, long))
+    };
+    assert_eq!(run(), run());
+}
+
+/// What a broker answers: whatever it is, it is read or shown, and bounded.
+pub fn rex(data: &[u8]) {
+    use muster::follow::emqx::answers::{self, Joined};
+    use muster::protocol::dist::{rex, show};
+    if let Some(reply) = rex::parse_reply(data) {
+        assert!(reply.result.len() < data.len());
+        read(reply.result);
+    }
+    read(data);
+    fn read(result: &[u8]) {
+        assert!(show::show(result, 160).len() <= 160);
+        if let Ok(info) = answers::info(result) {
+            assert!(info.running.len() + info.stopped.len() <= result.len());
+        }
+        let _either = answers::strategy(result);
+        if let Joined::Failed(why) | Joined::Refused(why) = answers::joined(result, "ekka") {
+            assert!(!why.is_empty() && why.len() < 500);
+        }
+    }
 }
 
 /// Multicast datagrams: as they come, and under the right seal, which no fuzzer finds.

@@ -54,9 +54,12 @@ pub use reload::{Read, SetLogLevel};
 use crate::api::probes::{self, ProbeListener};
 use crate::api::{self, ApiState};
 use crate::command::{Command, Commands, ReloadRequest, Reloads};
-use crate::config::{AddressType, ApiListen, Config, LeaveOnStop, Loaded, StrategyConfig};
+use crate::config::{
+    AddressType, ApiListen, BrokerKind, Config, LeaveOnStop, Loaded, StrategyConfig,
+};
 use crate::events::EventLog;
-use crate::follow::{Followers, World};
+use crate::follow::dns::zone::Zone;
+use crate::follow::{Followers, World, dns};
 use crate::mesh::tls::{TlsContext, TlsError};
 use crate::mesh::{LinkTimes, Listening, Mesh, MeshError, MeshSettings};
 use crate::metrics::Metrics;
@@ -93,6 +96,9 @@ pub enum AgentError {
     /// The API's address.
     #[error(transparent)]
     Api(#[from] api::BindError),
+    /// The names that are to be served, or their address.
+    #[error(transparent)]
+    Dns(#[from] dns::DnsError),
     /// The configured name servers.
     #[error("agent.discovery.dns.nameservers: {0}")]
     Resolver(String),
@@ -116,6 +122,8 @@ pub struct Listeners {
     pub api: api::Listener,
     /// The one for health checks, where it is configured.
     pub health: Option<ProbeListener>,
+    /// DNS', where it is configured, with its names.
+    pub dns: Option<(dns::Listener, Zone)>,
 }
 
 impl Listeners {
@@ -127,7 +135,8 @@ impl Listeners {
         let mesh = Listening::bind(&mesh_addresses(config))?;
         let api = api::Listener::bind(&config.agent.api)?;
         let health = config.agent.health.listen.map(ProbeListener::bind).transpose()?;
-        Ok(Self { mesh, api, health })
+        let dns = dns::Listener::of(config)?;
+        Ok(Self { mesh, api, health, dns })
     }
 }
 
@@ -187,7 +196,7 @@ pub fn build(
     let asked = Asked { commands: requests, config: changes.clone(), stop: stopped };
     let dir = StateDir::open(&config.node.data_dir.join("muster"))?;
     let presenter = Presenter::new(Arc::clone(&config), Arc::clone(&events), Arc::clone(&notices));
-    let Listeners { mesh, api: listener, health } = listeners;
+    let Listeners { mesh, api: listener, health, dns } = listeners;
     info!(
         "muster {VERSION} runs as {} in cluster {:?}: strategy {}, {}, API on {}",
         config.node.name,
@@ -201,7 +210,7 @@ pub fn build(
         let running: BoxFuture<'static, ()> = Box::pin(singleton.run(asked));
         (snapshots, running)
     } else {
-        member(&config, &metrics, (mesh, tls), dir, presenter, pulse.clone(), asked)?
+        member(&config, &metrics, (mesh, tls.clone()), dir, presenter, pulse.clone(), asked)?
     };
     let world = World {
         config: changes.clone(),
@@ -211,6 +220,8 @@ pub fn build(
         metrics: Arc::clone(&metrics),
         notices: Arc::clone(&notices),
         broker: watch::Sender::default(),
+        tls,
+        dns: dns.map(Arc::new),
     };
     let state = ApiState {
         config: changes,
@@ -373,7 +384,9 @@ fn is_singleton(config: &Config) -> bool {
 /// # Errors
 /// [`AgentError::Tls`]: part of the configuration is unusable.
 pub fn tls(config: &Config) -> Result<Option<TlsContext>, AgentError> {
-    if !config.cluster.proto_dist.is_tls() || is_singleton(config) {
+    // A singleton has no mesh, and its broker may be asked all the same.
+    let asked = config.agent.broker.kind == BrokerKind::Emqx;
+    if !config.cluster.proto_dist.is_tls() || (is_singleton(config) && !asked) {
         return Ok(None);
     }
     let node = &config.node;

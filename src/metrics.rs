@@ -128,6 +128,11 @@ pub struct Metrics {
     pub cookie_stale: Gauge,
     /// Changed cookie files read.
     pub cookie_reloads: Family<Outcome, Counter>,
+    /// DNS queries taken, by how they ended.
+    pub dns_queries: Family<Outcome, Counter>,
+    /// Whether the broker's own view of its cluster is the members': 1 or 0; -1 while
+    /// nobody compares them.
+    pub broker_view_agrees: Gauge,
     /// Lines of the log that could not be written.
     pub log_lines_dropped: Counter,
 }
@@ -159,6 +164,8 @@ impl Default for Metrics {
             tls_reloads: Family::default(),
             cookie_stale: Gauge::default(),
             cookie_reloads: Family::default(),
+            dns_queries: Family::default(),
+            broker_view_agrees: Gauge::default(),
             log_lines_dropped: Counter::default(),
         };
         registry.register("members", "Members by status", metrics.members.clone());
@@ -238,6 +245,13 @@ impl Default for Metrics {
             "cookie_reloads",
             "Changed cookie files read",
             metrics.cookie_reloads.clone(),
+        );
+        registry.register("dns_queries", "DNS queries taken", metrics.dns_queries.clone());
+        metrics.broker_view_agrees.set(-1);
+        registry.register(
+            "broker_view_agrees",
+            "1 while the broker's own view of its cluster is the members'; -1: not known",
+            metrics.broker_view_agrees.clone(),
         );
         registry.register(
             "log_lines_dropped",

@@ -101,6 +101,35 @@ impl Resolver {
         Ok(found)
     }
 
+    /// The addresses of a host that is a name, of both families, canonical, never none.
+    ///
+    /// Cancel-safe, as [`Resolver::resolve`].
+    ///
+    /// # Errors
+    /// [`ResolveError`].
+    pub async fn lookup(&self, host: &str) -> Result<Vec<IpAddr>, ResolveError> {
+        let mut found = Vec::new();
+        if let Some(servers) = &self.servers {
+            for ipv6 in [false, true] {
+                found.extend(ask_servers(servers, host, ipv6).await.unwrap_or_default());
+            }
+        }
+        if found.is_empty() {
+            let answer = self.ask_system(host).await;
+            found = answer.map_err(|error| ResolveError::Failed {
+                host: host.to_owned(),
+                reason: error.to_string(),
+            })?;
+        }
+        let mut found: Vec<IpAddr> = found.into_iter().map(|ip| ip.to_canonical()).collect();
+        found.sort_unstable();
+        found.dedup();
+        if found.is_empty() {
+            return Err(ResolveError::Nothing { host: host.to_owned(), family: "IP" });
+        }
+        Ok(found)
+    }
+
     async fn ask_system(&self, host: &str) -> io::Result<Vec<IpAddr>> {
         // Held by the thread, not by this future, which may be dropped before it.
         let permit = Arc::clone(&self.system).acquire_owned().await.map_err(io::Error::other)?;

@@ -8,7 +8,7 @@ use utoipa::ToSchema;
 
 use super::timestamp::rfc3339;
 use crate::attributes::BrokerStatus;
-use crate::broker::BrokerReport;
+use crate::broker::{BrokerCluster, BrokerReport, Drive};
 use crate::events::Event;
 use crate::node::{NodeName, Role};
 use crate::view::{self, ClusterState, LinkState, MemberStatus, Snapshot};
@@ -222,6 +222,10 @@ pub struct BrokerState {
     pub since: Option<String>,
     /// Why, in words; may be empty.
     pub detail: String,
+    /// EMQX's own view of its cluster; null where nobody asks, or it does not tell.
+    pub cluster: Option<BrokerCluster>,
+    /// What is done to make it a member of that.
+    pub drive: Drive,
 }
 
 /// Answer of `/livez` and `/readyz`.
@@ -348,6 +352,8 @@ impl From<&BrokerReport> for BrokerState {
             status: report.status,
             since: time(report.since),
             detail: report.detail.clone(),
+            cluster: report.cluster.clone(),
+            drive: report.drive.clone(),
         }
     }
 }

@@ -1,5 +1,5 @@
-//! What reacts to the membership and is unknown to it: the broker's probe, rendered files,
-//! hooks.
+//! What reacts to the membership and is unknown to it: the broker's probe, EMQX's own
+//! cluster, rendered files, hooks, DNS.
 //!
 //! Followers read snapshots and events and send commands, as the API does. They run on a
 //! thread and with blocking threads of their own, which exist only once something is
@@ -22,6 +22,9 @@ mod probe;
 mod process;
 mod trust;
 
+pub mod dns;
+pub mod emqx;
+
 pub(crate) mod hooks;
 pub(crate) mod render;
 
@@ -37,14 +40,17 @@ use tokio::task::JoinHandle;
 use tokio::time::{Instant, sleep, timeout_at};
 use tracing::{error, warn};
 
+use self::dns::zone::Zone;
 use crate::attributes::Broker;
 use crate::backoff::Backoff;
 use crate::broker::BrokerReport;
 use crate::command::{Action, Commands};
 use crate::config::{BrokerConfig, BrokerKind, Config, HookConfig, RenderConfig};
 use crate::events::EventLog;
+use crate::mesh::tls::TlsContext;
 use crate::metrics::Metrics;
 use crate::notices::Notices;
+use crate::resolve::Resolver;
 use crate::view::Snapshot;
 
 /// Threads that may wait for the file system, the system's name look-ups and the start of
@@ -80,6 +86,10 @@ pub struct World {
     pub notices: Arc<Notices>,
     /// The broker next door.
     pub broker: watch::Sender<BrokerReport>,
+    /// The mesh's certificates, with which brokers are linked to, too.
+    pub tls: Option<TlsContext>,
+    /// Where DNS is served, and its names.
+    pub dns: Option<Arc<(dns::Listener, Zone)>>,
 }
 
 /// From where on a follower tells of events.
@@ -132,17 +142,23 @@ enum Part {
     Probe(BrokerConfig),
     Render(RenderConfig),
     Hook(HookConfig),
+    /// Whether it drives.
+    Emqx(bool),
+    Dns,
 }
 
 impl Part {
     /// The followers that a configuration asks for, in the order of their start.
-    fn all(config: &Config) -> Vec<Self> {
+    fn all(config: &Config, dns: bool) -> Vec<Self> {
         let agent = &config.agent;
         let probe = (agent.broker.kind != BrokerKind::None).then(|| agent.broker.clone());
         let probe = probe.into_iter().map(Self::Probe);
         let render = agent.render.iter().cloned().map(Self::Render);
         let hooks = agent.hooks.iter().cloned().map(Self::Hook);
-        probe.chain(render).chain(hooks).collect()
+        let emqx = agent.broker.kind == BrokerKind::Emqx;
+        let emqx = emqx.then_some(Self::Emqx(agent.broker.drive));
+        let dns = dns.then_some(Self::Dns);
+        probe.chain(emqx).chain(render).chain(hooks).chain(dns).collect()
     }
 
     fn name(&self) -> String {
@@ -150,6 +166,8 @@ impl Part {
             Self::Probe(_) => "agent.broker".to_owned(),
             Self::Render(config) => format!("agent.render {}", config.target.display()),
             Self::Hook(config) => format!("agent.hooks {}", hooks::label(&config.action)),
+            Self::Emqx(_) => "agent.broker (its cluster)".to_owned(),
+            Self::Dns => "agent.dns".to_owned(),
         }
     }
 
@@ -158,6 +176,59 @@ impl Part {
             Self::Probe(config) => probe::run(config, world).await,
             Self::Render(config) => render::run(config, world).await,
             Self::Hook(config) => hooks::run(config, world, beginning).await,
+            Self::Emqx(drive) => follow_emqx(drive, world).await,
+            Self::Dns => serve_dns(world).await,
+        }
+    }
+}
+
+/// Asks EMQX for its own cluster, and has it join where `drive` says so.
+async fn follow_emqx(drive: bool, world: World) {
+    let config = Arc::clone(&world.config.borrow());
+    let Some(resolver) = resolver(&config, &world) else { return };
+    let broker = world.broker.clone();
+    let parts = emqx::Parts {
+        node: config.node.name.clone(),
+        drive,
+        cookies: config.node.cookies.clone(),
+        ipv6: config.cluster.proto_dist.is_ipv6(),
+        tls: world.tls,
+        resolver,
+        handshake_timeout: config.agent.mesh.handshake_timeout,
+        times: emqx::Times::default(),
+        snapshot: world.snapshots,
+        report: world.broker,
+        events: world.events,
+        notices: world.notices,
+        agrees: world.metrics.broker_view_agrees.clone(),
+    };
+    emqx::follow(parts).await;
+    broker.send_modify(|report| report.cluster = None);
+}
+
+/// Serves DNS, which was bound before anything ran.
+async fn serve_dns(world: World) {
+    let config = Arc::clone(&world.config.borrow());
+    let Some(served) = world.dns.clone() else { return };
+    let Some(resolver) = resolver(&config, &world) else { return };
+    let (listener, zone) = &*served;
+    let parts = dns::Parts {
+        zone: zone.clone(),
+        snapshot: world.snapshots,
+        resolver,
+        queries: world.metrics.dns_queries.clone(),
+        notices: world.notices,
+    };
+    dns::serve(listener, parts).await;
+}
+
+fn resolver(config: &Config, world: &World) -> Option<Resolver> {
+    match Resolver::new(&config.agent.discovery.nameservers) {
+        Ok(resolver) => Some(resolver),
+        // The mesh was made from the same.
+        Err(error) => {
+            world.notices.set("nameservers", &format!("the name servers cannot be used: {error}"));
+            None
         }
     }
 }
@@ -222,7 +293,7 @@ impl House {
     async fn keep(&mut self, world: &World, mut beginning: Beginning) {
         let mut config = world.config.clone();
         loop {
-            let wanted = Part::all(&config.borrow_and_update());
+            let wanted = Part::all(&config.borrow_and_update(), world.dns.is_some());
             let mut open = wanted.clone();
             self.end(|part| match open.iter().position(|other| other == part) {
                 Some(at) => {
@@ -384,5 +455,7 @@ fn statement(report: &BrokerReport) -> Option<Broker> {
     Some(Broker { address, status: report.status, detail: report.detail.clone() })
 }
 
+#[cfg(test)]
+mod fixtures;
 #[cfg(test)]
 mod tests;

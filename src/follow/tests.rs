@@ -22,6 +22,8 @@ pub(super) fn ends(agent: Config) -> Ends {
     let (snapshots, snapshot) = watch::channel(Arc::new(snapshot()));
     let (commands, requests) = Commands::channel();
     let world = World {
+        tls: None,
+        dns: None,
         config: agent,
         snapshots: snapshot,
         events: Arc::new(EventLog::starting_after(0)),

@@ -33,6 +33,7 @@ fn it_is_built_on_listeners_that_it_is_handed_and_stops_when_told() {
         mesh: Listening::bind(&[SocketAddr::from(([127, 0, 0, 1], 0))]).unwrap(),
         api: api::Listener::bind(&loaded.config.agent.api).unwrap(),
         health: None,
+        dns: None,
     };
     let surroundings = Surroundings {
         metrics: Arc::default(),

@@ -11,10 +11,10 @@ use super::term::{
 use crate::node::NodeName;
 
 /// Frames are "pass through": a control message, then perhaps a message.
-const PASS_THROUGH: u8 = 112;
+pub(super) const PASS_THROUGH: u8 = 112;
 
-const SEND: u8 = 2;
-const REG_SEND: u8 = 6;
+pub(super) const SEND: u8 = 2;
+pub(super) const REG_SEND: u8 = 6;
 
 /// The registered name that agents send to and listen on.
 pub const REGISTERED: &str = "muster";

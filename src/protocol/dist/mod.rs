@@ -14,4 +14,9 @@ pub mod flags;
 pub mod frame;
 pub mod handshake;
 pub mod link;
+pub mod rex;
+pub mod show;
 pub mod term;
+
+#[cfg(test)]
+pub(crate) mod sample;

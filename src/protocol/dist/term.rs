@@ -176,6 +176,39 @@ impl<'a> Cursor<'a> {
         self.take(length)
     }
 
+    /// Reads a list's head: how many elements follow. Behind them stands its tail, which
+    /// is a term too (`[]` of a proper list), unless there are none.
+    ///
+    /// # Errors
+    /// Another term, or a cut one.
+    pub fn list(&mut self) -> Result<u32, TermError> {
+        match self.u8()? {
+            NIL => Ok(0),
+            LIST => self.u32(),
+            _ => Err(TermError::Unexpected),
+        }
+    }
+
+    /// Reads a map's head: how many keys follow, each with its value behind it.
+    ///
+    /// # Errors
+    /// Another term, or a cut one.
+    pub fn map(&mut self) -> Result<u32, TermError> {
+        if self.u8()? == MAP { self.u32() } else { Err(TermError::Unexpected) }
+    }
+
+    /// Reads a list of small integers in its short form, which texts come in.
+    ///
+    /// # Errors
+    /// Another term, or a cut one.
+    pub fn string(&mut self) -> Result<&'a [u8], TermError> {
+        if self.u8()? != STRING {
+            return Err(TermError::Unexpected);
+        }
+        let length = self.u16()?;
+        self.take(length)
+    }
+
     /// Reads any process identifier; the answer is its bytes.
     ///
     /// # Errors
@@ -299,6 +332,20 @@ pub fn put_atom(out: &mut Vec<u8>, text: &str) {
     let length = u8::try_from(text.len()).unwrap_or(u8::MAX);
     out.extend_from_slice(&[SMALL_ATOM_UTF8, length]);
     out.extend_from_slice(&text.as_bytes()[..usize::from(length)]);
+}
+
+/// Appends the head of a list, or the empty list; its elements follow, and behind them
+/// [`put_list_end`].
+pub fn put_list_head(out: &mut Vec<u8>, length: u32) {
+    if length > 0 {
+        out.push(LIST);
+        out.extend_from_slice(&length.to_be_bytes());
+    }
+}
+
+/// Appends the end of a list.
+pub fn put_list_end(out: &mut Vec<u8>) {
+    out.push(NIL);
 }
 
 /// Appends a process identifier of ours.

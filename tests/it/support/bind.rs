@@ -30,7 +30,7 @@ impl Drop for Bind {
 }
 
 /// A port that is free for UDP and TCP.
-fn free_port(ip: IpAddr) -> u16 {
+pub fn free_port(ip: IpAddr) -> u16 {
     eventually("a free port", LONG, || {
         let tcp = TcpListener::bind((ip, 0)).unwrap();
         let port = tcp.local_addr().unwrap().port();

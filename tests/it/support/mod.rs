@@ -10,9 +10,11 @@
 pub mod adversary;
 pub mod agent;
 pub mod bind;
+pub mod broker;
 pub mod brokers;
 pub mod cluster;
 pub mod discovery;
+pub mod dns;
 pub mod etcd;
 pub mod http;
 pub mod kube;
