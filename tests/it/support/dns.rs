@@ -62,13 +62,18 @@ pub fn question(name: &str) -> Vec<u8> {
 /// How many answers there are to a question; without starting a process.
 #[track_caller]
 pub fn count(server: SocketAddr, name: &str) -> u16 {
+    try_count(server, name).expect("an answer")
+}
+
+/// [`count`]; `None` when no answer comes.
+pub fn try_count(server: SocketAddr, name: &str) -> Option<u16> {
     let socket = UdpSocket::bind((server.ip(), 0)).unwrap();
     socket.set_read_timeout(Some(Duration::from_secs(5))).unwrap();
     socket.send_to(&question(name), server).unwrap();
     let mut buffer = [0; 2048];
-    let (length, _) = socket.recv_from(&mut buffer).expect("an answer");
+    let (length, _) = socket.recv_from(&mut buffer).ok()?;
     assert!(length >= 12 && buffer[..2] == [0x12, 0x34]);
-    u16::from_be_bytes([buffer[6], buffer[7]])
+    Some(u16::from_be_bytes([buffer[6], buffer[7]]))
 }
 
 /// A server that runs in the foreground; killed when dropped.
