@@ -21,7 +21,7 @@ use super::client::{Client, ClientError};
 use super::error::{CliError, EX_UNAVAILABLE};
 use super::{connect, files, out};
 use crate::api::{Check, Cluster, Health, Members};
-use crate::config::{Config, Loaded};
+use crate::config::{Config, Loaded, StrategyConfig};
 use crate::discovery::{self, DiscoveryError};
 use crate::view::MemberStatus;
 
@@ -177,7 +177,11 @@ async fn backend(config: &Config) -> Vec<Finding> {
         Ok(answer) => {
             let rejected = answer.rejected.iter().map(|text| {
                 let message = format!("{name}: unusable entry: {text}");
-                Finding::warn("discovery", message, "remove it from the backend")
+                let remedy = match &config.cluster.strategy {
+                    StrategyConfig::K8s(_) => "mend the pods, or cluster.k8s",
+                    _ => "remove it from the backend",
+                };
+                Finding::warn("discovery", message, remedy)
             });
             let names: Vec<_> = answer.nodes.iter().map(ToString::to_string).collect();
             let message = match names.len() {

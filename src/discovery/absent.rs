@@ -150,7 +150,7 @@ mod tests {
     #[test]
     fn the_reason_is_the_one_that_can_be_seen() {
         const K8S: &str = "cluster.discovery_strategy = k8s\ncluster.k8s { suffix = \"x.local\", \
-                           namespace = prod, address_type = hostname }";
+                           namespace = prod, address_type = hostname, app_name = emqx }";
         for (own, cluster, answer, expected) in [
             (
                 "emqx1@a.io",

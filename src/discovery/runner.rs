@@ -4,6 +4,8 @@
 //! handle stops it or is dropped, or when nobody receives its events any more. It
 //! may be aborted at any await: a strategy's entry at its backend then expires.
 
+mod log;
+
 use std::any::Any;
 use std::collections::BTreeSet;
 use std::panic::{AssertUnwindSafe, catch_unwind};
@@ -14,8 +16,9 @@ use futures_util::FutureExt;
 use tokio::sync::{mpsc, watch};
 use tokio::task::JoinHandle;
 use tokio::time::{Instant, sleep_until, timeout};
-use tracing::{Instrument, debug, debug_span, info, warn};
+use tracing::{Instrument, debug, debug_span, warn};
 
+use self::log::Log;
 use super::{Answer, DiscoveryError, Strategy, absent};
 use crate::backoff::Backoff;
 use crate::config::{Config, StrategyConfig};
@@ -56,13 +59,6 @@ const VALIDITY: (Duration, Duration) = (Duration::from_secs(1), Duration::from_s
 /// Events waiting for the membership driver, which takes each in microseconds. When
 /// full, the runner waits and asks later: every answer is complete in itself.
 const EVENT_QUEUE: usize = 8;
-
-/// Different errors logged during one outage; a text that varies every time would
-/// otherwise be logged every time.
-const ERRORS_LOGGED: usize = 8;
-
-/// Entries named in one log line.
-const NAMED: usize = 8;
 
 /// Longest text of an error or rejected entry, in characters.
 const TEXT_CAP: usize = 500;
@@ -392,10 +388,18 @@ impl Runner {
                 let interval = self.settings.interval.min(most.unwrap_or(Duration::MAX));
                 self.due = now + jittered(interval).max(valid);
                 let (doubts, again) = self.doubts(now, &answer);
+                let unusable = match (answer.nodes.is_empty(), answer.rejected.as_slice()) {
+                    (true, [first, ..]) => {
+                        let count = answer.rejected.len();
+                        Some(format!("none of {count} entries can be a node; the first: {first}"))
+                    }
+                    _ => None,
+                };
                 if again {
                     self.due = self.due.min(now + SECOND_LOOK.max(valid));
                 }
-                let notices = answer.notices.iter().chain(&doubts).map(|text| clean(text));
+                let notices = answer.notices.iter().chain(&doubts).chain(&unusable);
+                let notices = notices.map(|text| clean(text));
                 let notices = notices.collect();
                 let mut nodes = answer.nodes;
                 nodes.extend(self.settings.core_nodes.iter().cloned());
@@ -484,79 +488,6 @@ fn clean(text: &str) -> String {
         clean.push('…');
     }
     clean
-}
-
-/// Says what changed, once.
-struct Log {
-    strategy: &'static str,
-    automatic: bool,
-    nodes: Option<BTreeSet<NodeName>>,
-    rejected: Vec<String>,
-    /// Texts logged since the last answer, and when the first of them came.
-    outage: Option<(Instant, Vec<String>)>,
-}
-
-impl Log {
-    fn new(strategy: &'static str, automatic: bool) -> Self {
-        Self { strategy, automatic, nodes: None, rejected: Vec::new(), outage: None }
-    }
-
-    fn answered(&mut self, now: Instant, answer: &Answer) {
-        let strategy = self.strategy;
-        if let Some((since, _)) = self.outage.take() {
-            let seconds = (now - since).as_secs();
-            info!(strategy, found = answer.nodes.len(), outage_s = seconds, "discovery is back");
-        }
-        if answer.rejected != self.rejected {
-            self.rejected.clone_from(&answer.rejected);
-            if !answer.rejected.is_empty() {
-                let entries = answer.rejected.iter().map(|entry| clean(entry));
-                let entries = listed(entries, answer.rejected.len());
-                warn!(strategy, entries, "discovery named what can be no node");
-            }
-        }
-        if !self.automatic {
-            return;
-        }
-        match &self.nodes {
-            Some(before) if *before == answer.nodes => return,
-            Some(before) => {
-                let (new, gone) = (&answer.nodes - before, before - &answer.nodes);
-                info!(
-                    strategy,
-                    found = answer.nodes.len(),
-                    new = listed(new.iter(), new.len()),
-                    gone = listed(gone.iter(), gone.len()),
-                    "discovery found other nodes"
-                );
-            }
-            None => {
-                let nodes = listed(answer.nodes.iter(), answer.nodes.len());
-                info!(strategy, found = answer.nodes.len(), nodes, "discovery answered");
-            }
-        }
-        self.nodes = Some(answer.nodes.clone());
-    }
-
-    fn failed(&mut self, now: Instant, error: &DiscoveryError) {
-        let (strategy, kind, error) = (self.strategy, error.kind(), error.to_string());
-        let (_, logged) = self.outage.get_or_insert_with(|| (now, Vec::new()));
-        if logged.len() < ERRORS_LOGGED && !logged.contains(&error) {
-            warn!(strategy, kind, error, "discovery could not ask");
-            logged.push(error);
-        } else {
-            debug!(strategy, kind, error, "discovery could not ask");
-        }
-    }
-}
-
-/// The first [`NAMED`] entries and how many there are besides.
-fn listed<T: ToString>(entries: impl Iterator<Item = T>, count: usize) -> String {
-    let mut text = entries.take(NAMED).map(|e| e.to_string()).collect::<Vec<_>>().join(", ");
-    if count > NAMED {
-        text.push_str(&format!(" and {} more", count - NAMED));
-    }
-    text
 }
 
 #[cfg(test)]

@@ -139,6 +139,22 @@ fn alerted(alert: AlertDescription) -> &'static str {
 /// A text that nobody has better words for: its first sentence, without links.
 fn plain(text: &str) -> String {
     let text = text.split("https://docs.rs").next().unwrap_or_default();
+    if let Some((_, alert)) = text.rsplit_once("received fatal alert: ") {
+        // gRPC passes on the text alone.
+        use AlertDescription as A;
+        let known = [
+            A::CertificateRequired,
+            A::UnknownCA,
+            A::CertificateExpired,
+            A::BadCertificate,
+            A::CertificateUnknown,
+            A::UnsupportedCertificate,
+            A::ProtocolVersion,
+            A::UnrecognisedName,
+        ];
+        let known = known.into_iter().find(|one| format!("{one:?}") == alert);
+        return alerted(known.unwrap_or(A::HandshakeFailure)).to_owned();
+    }
     match text.trim_end_matches([':', ' ', '(']) {
         "deadline has elapsed" | "Timeout expired" | "operation timed out" => LATE.to_owned(),
         text if text.contains("close_notify") => {
@@ -202,6 +218,10 @@ mod tests {
                 "the host name does not resolve: Name or service not known",
             ),
             (io::Error::other("see https://docs.rs/rustls"), "see"),
+            (
+                io::Error::other("received fatal alert: BadCertificate"),
+                "the server does not accept our client certificate",
+            ),
         ] {
             assert_eq!(say(error), expected);
         }

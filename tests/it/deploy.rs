@@ -41,10 +41,27 @@ fn the_role_grants_what_the_strategy_asks_for_and_no_more() {
     let account: ServiceAccount = object("rbac.yaml", "ServiceAccount");
     let subjects = binding.subjects.unwrap();
     assert_eq!(subjects.len(), 1);
-    assert_eq!(Some(&subjects[0].name), account.metadata.name.as_ref());
+    // A service account would be one of a namespace that is not known here.
+    assert_eq!((&*subjects[0].kind, &*subjects[0].name), ("Group", "system:serviceaccounts"));
     let pods: StatefulSet = object("statefulset.yaml", "StatefulSet");
     let pod = pods.spec.template.spec.unwrap();
     assert_eq!(pod.service_account_name, account.metadata.name);
+}
+
+/// `kubectl apply -n prod -f deploy/k8s` puts everything there, and nothing points elsewhere.
+#[test]
+fn no_manifest_is_of_one_namespace() {
+    for entry in std::fs::read_dir(concat!(env!("CARGO_MANIFEST_DIR"), "/deploy/k8s")).unwrap() {
+        let path = entry.unwrap().path();
+        let text = std::fs::read_to_string(&path).unwrap();
+        for object in serde_saphyr::from_multiple::<Value>(&text).unwrap() {
+            assert_eq!(object["metadata"]["namespace"], Value::Null, "{}", path.display());
+        }
+        let settings = text.lines().filter(|line| !line.trim_start().starts_with('#'));
+        for line in settings {
+            assert!(!line.contains(".default.svc."), "{}: {line}", path.display());
+        }
+    }
 }
 
 #[test]
@@ -68,17 +85,39 @@ fn the_pods_are_named_as_discovery_names_them() {
     let file = dir.path().join("emqx.conf");
     std::fs::write(&file, text).unwrap();
     for container in pods.template.spec.unwrap().containers {
+        if let Some(probe) = &container.readiness_probe {
+            // The port that the probe names is the one that the configuration opens.
+            assert_eq!(probe.http_get.as_ref().unwrap().path.as_deref(), Some("/readyz"));
+            let ports = container.ports.as_ref().unwrap();
+            let health = ports.iter().find(|port| port.name.as_deref() == Some("health")).unwrap();
+            let listen = muster::config::load(&[file.clone()], []).unwrap().config.agent.health;
+            let port = i32::from(listen.listen.unwrap().port());
+            assert_eq!(port, health.container_port);
+        }
         let env = container.env.unwrap();
         let node = env.iter().find(|env| env.name == "EMQX_NODE__NAME").unwrap();
-        let node = node.value.as_ref().unwrap().replace("$(POD)", &format!("{name}-0"));
+        let filled = |text: &str| {
+            text.replace("$(POD)", &format!("{name}-0")).replace("$(NAMESPACE)", "prod")
+        };
+        let node = filled(node.value.as_ref().unwrap());
+        let namespace = env.iter().find(|env| env.name == "NAMESPACE").unwrap();
+        let from = namespace.value_from.as_ref().unwrap().field_ref.as_ref().unwrap();
+        assert_eq!(from.field_path, "metadata.namespace");
+        let namespace = env.iter().find(|env| env.name == "EMQX_CLUSTER__K8S__NAMESPACE");
+        let namespace =
+            namespace.map_or("prod".to_owned(), |env| filled(env.value.as_ref().unwrap()));
         let output = std::process::Command::new(env!("CARGO_BIN_EXE_muster"))
-            .args(["check", "-c", &file.display().to_string()])
+            .args(["check", "--print", "-c", &file.display().to_string()])
             .env("EMQX_NODE__NAME", &node)
+            .env("EMQX_CLUSTER__K8S__NAMESPACE", &namespace)
             .output()
             .unwrap();
         assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
+        let printed = String::from_utf8_lossy(&output.stdout);
+        let line = printed.lines().find(|line| line.contains("k8s.namespace"));
+        assert!(line.is_some_and(|line| line.contains("prod")), "{printed}");
         // What the strategy makes of the endpoint of that pod.
-        assert_eq!(node, format!("emqx@{name}-0.{name}.default.svc.cluster.local"));
+        assert_eq!(node, format!("emqx@{name}-0.{name}.prod.svc.cluster.local"));
     }
 }
 

@@ -39,4 +39,5 @@ mod supervision;
 mod support;
 mod tls;
 mod tls_cluster;
+mod troubleshooting;
 mod wire;

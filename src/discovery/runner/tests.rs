@@ -3,6 +3,7 @@
 use std::collections::VecDeque;
 use std::sync::Mutex;
 
+use super::log::listed;
 use super::*;
 use crate::discovery::BoxFuture;
 

@@ -32,6 +32,15 @@ pub(super) struct TooDeep {
 #[error("{0}")]
 pub(super) struct BadChain(webpki::Error);
 
+/// A CA that stands for itself, as `openssl req -x509` makes one.
+#[derive(Debug, thiserror::Error)]
+#[error(
+    "it is a CA's own certificate (openssl req -x509 makes such): make one for each node and \
+     have the CA sign it: openssl x509 -req -CA ca.pem -CAkey ca.key, with the extensions \
+     basicConstraints=CA:FALSE and subjectAltName=DNS:HOST or IP:ADDRESS"
+)]
+pub(super) struct OwnCa;
+
 /// Checks that a chain ends at one of the CAs.
 #[derive(Debug)]
 pub(super) struct Chain {
@@ -107,6 +116,7 @@ fn translate(error: webpki::Error) -> Error {
         E::InvalidSignatureForPublicKey => CertificateError::BadSignature.into(),
         E::RequiredEkuNotFoundContext(_) => CertificateError::InvalidPurpose.into(),
         E::BadDer | E::BadDerTime | E::TrailingData(_) => CertificateError::BadEncoding.into(),
+        E::CaUsedAsEndEntity => other(OwnCa),
         rest => other(BadChain(rest)),
     }
 }
