@@ -41,7 +41,7 @@ scale *arguments:
 
 # The stripped binary, at target/release/muster
 release:
-    cargo build --locked --release
+    MUSTER_REVISION="$(git rev-parse --short HEAD)" cargo build --locked --release
     ls -lh target/release/muster
 
 # Fuzz one target for some seconds; needs cargo-fuzz and a nightly toolchain

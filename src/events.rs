@@ -29,6 +29,10 @@ pub enum EventKind {
 }
 
 impl EventKind {
+    /// Every kind, for whoever lists them.
+    pub const ALL: [Self; 5] =
+        [Self::Joined, Self::Changed, Self::Updated, Self::Left, Self::Removed];
+
     /// As the API spells it.
     #[must_use]
     pub fn name(self) -> &'static str {
@@ -57,8 +61,10 @@ pub struct Event {
     pub from: Option<MemberStatus>,
     /// The status since, if it still is one.
     pub to: Option<MemberStatus>,
-    /// What was observed, in words.
-    pub reason: String,
+    /// What was observed, as a code out of a fixed list.
+    pub reason: &'static str,
+    /// The same for people.
+    pub text: String,
     /// Who observed it.
     pub by: NodeName,
 }
@@ -125,6 +131,14 @@ impl EventLog {
         }
         let skip = usize::try_from((seen + 1).saturating_sub(first)).unwrap_or(usize::MAX);
         Since::Events(ring.iter().skip(skip).take(limit).cloned().collect())
+    }
+
+    /// The id behind which the newest `count` events come.
+    #[must_use]
+    pub fn before_newest(&self, count: usize) -> u64 {
+        let ring = self.ring.lock().unwrap_or_else(std::sync::PoisonError::into_inner);
+        let skip = ring.len().saturating_sub(count);
+        ring.get(skip).map_or_else(|| self.last_id(), |event| event.id - 1)
     }
 
     /// Changes whenever an event was pushed; holds the last id.

@@ -1,11 +1,24 @@
-//! Counters of everything that happens, in the Prometheus text format.
+//! Counters of everything that happens, and how they are told to Prometheus.
+//!
+//! A metric is declared once: in the list below where it is counted, in
+//! [`catalogue`] where it is measured when somebody asks ([`Scrape`]). Registration,
+//! the help texts and `docs/metrics.md` follow from that.
 
-use prometheus_client::encoding::text::encode;
+pub mod catalogue;
+mod exposition;
+mod process;
+
 use prometheus_client::encoding::{EncodeLabelSet, EncodeLabelValue, LabelValueEncoder};
+use prometheus_client::metrics::TypedMetric;
 use prometheus_client::metrics::counter::Counter;
 use prometheus_client::metrics::family::Family;
-use prometheus_client::metrics::gauge::Gauge;
+pub use prometheus_client::metrics::gauge::Gauge;
+use prometheus_client::metrics::histogram::Histogram;
 use prometheus_client::registry::Registry;
+
+use catalogue::{Entry, Kind};
+pub use exposition::{Format, Scrape};
+pub use process::measure as measure_process;
 
 /// A label value out of a fixed set of ours; never a text that a peer chose, so
 /// that no peer can grow the metrics.
@@ -32,13 +45,6 @@ pub struct Cause {
     pub cause: Word,
 }
 
-/// `limit`: which bound was reached.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
-pub struct Reached {
-    /// The bound, a fixed word.
-    pub limit: Word,
-}
-
 /// `direction` and `outcome` of a handshake.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
 pub struct Handshake {
@@ -48,11 +54,18 @@ pub struct Handshake {
     pub outcome: Word,
 }
 
-/// `status` of members.
+/// `queue`: which bounded queue was full.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
-pub struct Status {
-    /// `up`, `suspect` or `down`.
-    pub status: Word,
+pub struct Queue {
+    /// Its name, a fixed word.
+    pub queue: Word,
+}
+
+/// `limit`: which bound was reached.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
+pub struct Limit {
+    /// Its name, a fixed word.
+    pub limit: Word,
 }
 
 /// `target` and `outcome` of a rendered file.
@@ -80,202 +93,170 @@ pub struct Hook {
     pub hook: String,
 }
 
-/// Every metric of the process. Shared by reference; counting never blocks.
-#[derive(Debug)]
-pub struct Metrics {
-    registry: Registry,
-    /// Members by status.
-    pub members: Family<Status, Gauge>,
-    /// Links that finished their handshake and are open.
-    pub links: Gauge,
-    /// Handshakes ended.
-    pub handshakes: Family<Handshake, Counter>,
-    /// Connections closed before a handshake was tried or finished, by cause.
-    pub connections_refused: Family<Cause, Counter>,
-    /// Links whose peer is authenticated and may not talk to us, by cause.
-    pub links_refused: Family<Cause, Counter>,
-    /// Frames that were read and not used, by cause.
-    pub frames_ignored: Family<Cause, Counter>,
-    /// Bounds of the membership that were reached, by limit; at most once a second each.
-    pub limits_reached: Family<Reached, Counter>,
-    /// Things dropped because a bounded queue was full, by queue.
-    pub queue_drops: Family<Cause, Counter>,
-    /// Membership messages sent.
-    pub messages_sent: Counter,
-    /// Membership messages received.
-    pub messages_received: Counter,
-    /// Discovery rounds ended.
-    pub discovery_rounds: Family<Outcome, Counter>,
-    /// Files rendered, or not.
-    pub render: Family<Render, Counter>,
-    /// Runs of hooks ended.
-    pub hook_runs: Family<HookRun, Counter>,
-    /// Events that a hook did not get because too many waited.
-    pub hook_dropped: Family<Hook, Counter>,
-    /// Multicast datagrams received.
-    pub datagrams: Family<Outcome, Counter>,
-    /// HTTP requests answered, by status class.
-    pub http_requests: Family<Outcome, Counter>,
-    /// When the first of our own TLS certificates ends, seconds since 1970; 0 without TLS.
-    pub tls_not_after: Gauge,
-    /// 1 while TLS peers are not verified (`verify_none`).
-    pub tls_unverified: Gauge,
-    /// 1 while changed TLS files cannot be used and the old ones still are.
-    pub tls_stale: Gauge,
-    /// Changed TLS files read.
-    pub tls_reloads: Family<Outcome, Counter>,
-    /// 1 while changed cookie files cannot be used and the old cookies still are.
-    pub cookie_stale: Gauge,
-    /// Changed cookie files read.
-    pub cookie_reloads: Family<Outcome, Counter>,
-    /// DNS queries taken, by how they ended.
-    pub dns_queries: Family<Outcome, Counter>,
-    /// Whether the broker's own view of its cluster is the members': 1 or 0; -1 while
-    /// nobody compares them.
-    pub broker_view_agrees: Gauge,
-    /// Lines of the log that could not be written.
-    pub log_lines_dropped: Counter,
+/// Upper bounds of the round trips' buckets, seconds: from loopback over a site to the
+/// other side of the world, and to what is no longer normal.
+const RTT_BUCKETS: [f64; 12] =
+    [0.0001, 0.000_25, 0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 1.0];
+
+macro_rules! make {
+    () => {
+        Default::default()
+    };
+    ($make:expr) => {
+        $make
+    };
 }
 
-impl Default for Metrics {
-    fn default() -> Self {
-        let mut registry = Registry::with_prefix("muster");
-        let mut metrics = Self {
-            registry: Registry::default(),
-            members: Family::default(),
-            links: Gauge::default(),
-            handshakes: Family::default(),
-            connections_refused: Family::default(),
-            links_refused: Family::default(),
-            frames_ignored: Family::default(),
-            limits_reached: Family::default(),
-            queue_drops: Family::default(),
-            messages_sent: Counter::default(),
-            messages_received: Counter::default(),
-            discovery_rounds: Family::default(),
-            render: Family::default(),
-            hook_runs: Family::default(),
-            hook_dropped: Family::default(),
-            datagrams: Family::default(),
-            http_requests: Family::default(),
-            tls_not_after: Gauge::default(),
-            tls_unverified: Gauge::default(),
-            tls_stale: Gauge::default(),
-            tls_reloads: Family::default(),
-            cookie_stale: Gauge::default(),
-            cookie_reloads: Family::default(),
-            dns_queries: Family::default(),
-            broker_view_agrees: Gauge::default(),
-            log_lines_dropped: Counter::default(),
-        };
-        registry.register("members", "Members by status", metrics.members.clone());
-        registry.register("links", "Open mesh links", metrics.links.clone());
-        registry.register("handshakes", "Handshakes ended", metrics.handshakes.clone());
-        registry.register(
-            "connections_refused",
-            "Mesh connections closed before a handshake was finished",
-            metrics.connections_refused.clone(),
-        );
-        registry.register(
-            "links_refused",
-            "Mesh links closed because of what the peer said of itself",
-            metrics.links_refused.clone(),
-        );
-        registry.register(
-            "frames_ignored",
-            "Mesh frames read and not used",
-            metrics.frames_ignored.clone(),
-        );
-        registry.register(
-            "limit_reached",
-            "Seconds in which a bound of the membership's tables was reached",
-            metrics.limits_reached.clone(),
-        );
-        registry.register(
-            "queue_drops",
-            "Items dropped because a bounded queue was full",
-            metrics.queue_drops.clone(),
-        );
-        registry.register(
-            "messages_sent",
-            "Membership messages sent",
-            metrics.messages_sent.clone(),
-        );
-        registry.register(
-            "messages_received",
-            "Membership messages received",
-            metrics.messages_received.clone(),
-        );
-        registry.register(
-            "discovery_rounds",
-            "Discovery rounds ended",
-            metrics.discovery_rounds.clone(),
-        );
-        registry.register("render", "Files rendered, or not", metrics.render.clone());
-        registry.register("hook_runs", "Runs of hooks ended", metrics.hook_runs.clone());
-        registry.register(
-            "hook_dropped",
-            "Events that a hook did not get because too many waited",
-            metrics.hook_dropped.clone(),
-        );
-        registry.register("datagrams", "Multicast datagrams received", metrics.datagrams.clone());
-        registry.register("http_requests", "HTTP requests answered", metrics.http_requests.clone());
-        registry.register(
-            "tls_certificate_not_after_seconds",
-            "When the first of our own TLS certificates ends, seconds since 1970",
-            metrics.tls_not_after.clone(),
-        );
-        registry.register(
-            "tls_unverified",
-            "1 while TLS peers are not verified (verify_none)",
-            metrics.tls_unverified.clone(),
-        );
-        registry.register(
-            "tls_stale",
-            "1 while changed TLS files cannot be used and the old ones still are",
-            metrics.tls_stale.clone(),
-        );
-        registry.register("tls_reloads", "Changed TLS files read", metrics.tls_reloads.clone());
-        registry.register(
-            "cookie_stale",
-            "1 while changed cookie files cannot be used and the old cookies still are",
-            metrics.cookie_stale.clone(),
-        );
-        registry.register(
-            "cookie_reloads",
-            "Changed cookie files read",
-            metrics.cookie_reloads.clone(),
-        );
-        registry.register("dns_queries", "DNS queries taken", metrics.dns_queries.clone());
-        metrics.broker_view_agrees.set(-1);
-        registry.register(
-            "broker_view_agrees",
-            "1 while the broker's own view of its cluster is the members'; -1: not known",
-            metrics.broker_view_agrees.clone(),
-        );
-        registry.register(
-            "log_lines_dropped",
-            "Lines of the log that could not be written",
-            metrics.log_lines_dropped.clone(),
-        );
-        metrics.registry = registry;
-        metrics
+macro_rules! metrics {
+    (
+        counted { $(
+            $(#[doc = $help:literal])+
+            $field:ident: $kind:ty = $name:literal [$($label:literal),*] $(= $make:expr)?;
+        )* }
+        held { $(
+            $(#[doc = $doc:literal])+
+            $held:ident: $held_kind:ty $(= $held_make:expr)?;
+        )* }
+    ) => {
+        /// Every metric of the process. Shared by reference; counting never blocks.
+        #[derive(Debug)]
+        pub struct Metrics {
+            registry: Registry,
+            $( $(#[doc = $help])+ pub $field: $kind, )*
+            $( $(#[doc = $doc])+ pub $held: $held_kind, )*
+        }
+
+        impl Default for Metrics {
+            fn default() -> Self {
+                let mut registry = Registry::with_prefix("muster");
+                $(
+                    let $field: $kind = make!($($make)?);
+                    registry.register($name, sentence(concat!($($help),+)), $field.clone());
+                )*
+                Self {
+                    registry,
+                    $($field,)*
+                    $($held: make!($($held_make)?),)*
+                }
+            }
+        }
+
+        /// What [`Metrics`] counts.
+        const COUNTED: &[Entry] = &[ $( Entry {
+            name: concat!("muster_", $name),
+            kind: Kind::of(<$kind as TypedMetric>::TYPE),
+            labels: &[$($label),*],
+            help: concat!($($help),+),
+        } ),* ];
+    };
+}
+
+metrics! {
+    counted {
+        /// Open mesh links.
+        links: Gauge = "links" [];
+        /// Handshakes ended.
+        handshakes: Family<Handshake, Counter> = "handshakes" ["direction", "outcome"];
+        /// Mesh connections closed before a handshake was finished.
+        connections_refused: Family<Cause, Counter> = "connections_refused" ["cause"];
+        /// Mesh links closed because of what the peer said of itself.
+        links_refused: Family<Cause, Counter> = "links_refused" ["cause"];
+        /// Mesh frames read and not used.
+        frames_ignored: Family<Cause, Counter> = "frames_ignored" ["cause"];
+        /// Items dropped because a bounded queue was full.
+        queue_dropped: Family<Queue, Counter> = "queue_dropped" ["queue"];
+        /// Old name of `muster_queue_dropped_total`.
+        queue_drops: Family<Cause, Counter> = "queue_drops" ["cause"];
+        /// Times a bound on what others may make this agent hold or do was reached.
+        limit_reached: Family<Limit, Counter> = "limit_reached" ["limit"];
+        /// Log lines dropped because whoever reads the log did not keep up.
+        log_lines_dropped: Counter = "log_lines_dropped" [];
+        /// Membership messages sent.
+        messages_sent: Counter = "messages_sent" [];
+        /// Membership messages received.
+        messages_received: Counter = "messages_received" [];
+        /// Members that this node saw become suspect.
+        suspicions: Counter = "suspicions" [];
+        /// Suspicions that their member answered in time: it was alive.
+        suspicions_refuted: Counter = "suspicions_refuted" [];
+        /// Round trips of answered probes over this node's links.
+        rtt_seconds: Histogram = "rtt_seconds" [] = Histogram::new(RTT_BUCKETS);
+        /// Discovery rounds ended.
+        discovery_rounds: Family<Outcome, Counter> = "discovery_rounds" ["outcome"];
+        /// Multicast datagrams received.
+        datagrams: Family<Outcome, Counter> = "datagrams" ["outcome"];
+        /// HTTP requests answered, by class of the status.
+        http_requests: Family<Outcome, Counter> = "http_requests" ["outcome"];
+        /// Changed TLS files read.
+        tls_reloads: Family<Outcome, Counter> = "tls_reloads" ["outcome"];
+        /// 1 while changed cookie files cannot be used and the old cookies still are.
+        cookie_stale: Gauge = "cookie_stale" [];
+        /// Changed cookie files read.
+        cookie_reloads: Family<Outcome, Counter> = "cookie_reloads" ["outcome"];
+        /// 1 while the membership could not be written to disk: a restart now would
+        /// forget its newest changes.
+        state_unsaved: Gauge = "state_unsaved" [];
+        /// Files rendered, or not.
+        render: Family<Render, Counter> = "render" ["target", "outcome"];
+        /// Runs of hooks ended.
+        hook_runs: Family<HookRun, Counter> = "hook_runs" ["hook", "outcome"];
+        /// Events that a hook did not get because too many waited.
+        hook_dropped: Family<Hook, Counter> = "hook_dropped" ["hook"];
+        /// DNS queries answered.
+        dns_queries: Family<Outcome, Counter> = "dns_queries" ["outcome"];
+    }
+    held {
+        /// When the first of our own mesh certificates ends, seconds since 1970; 0 without TLS.
+        tls_not_after: Gauge;
+        /// 1 while TLS peers are not verified (`verify_none`).
+        tls_unverified: Gauge;
+        /// 1 while changed TLS files cannot be used and the old ones still are.
+        tls_stale: Gauge;
+        /// When the API's own certificate ends, seconds since 1970; 0 without TLS.
+        api_not_after: Gauge;
+        /// 1 while the API's changed TLS files cannot be used and the old ones still are.
+        api_tls_stale: Gauge;
+        /// Whether the broker's own view of its cluster is the members': 1 or 0; -1 while
+        /// nobody compares them.
+        broker_view_agrees: Gauge = unknown();
     }
 }
 
+/// A gauge that has not been measured.
+fn unknown() -> Gauge {
+    let gauge = Gauge::default();
+    gauge.set(-1);
+    gauge
+}
+
+/// A help text as the exposition wants it, which adds the full stop itself.
+fn sentence(help: &str) -> &str {
+    let help = help.trim();
+    help.strip_suffix('.').unwrap_or(help)
+}
+
 impl Metrics {
-    /// The Prometheus text exposition of everything.
+    /// What was counted, in the text format.
     #[must_use]
     pub fn render(&self) -> String {
-        let mut text = String::new();
-        // Writing to a String cannot fail.
-        let _infallible = encode(&mut text, &self.registry);
-        text
+        exposition::render(&[&self.registry], Format::Text)
+    }
+
+    /// Everything, what was measured for this answer included, in one of the formats.
+    #[must_use]
+    pub fn expose(&self, scrape: &Scrape, format: Format) -> String {
+        exposition::render(&[&self.registry, scrape.registry()], format)
     }
 
     /// Counts a queue's drop.
     pub fn dropped(&self, queue: &'static str) {
+        self.queue_dropped.get_or_create(&Queue { queue: Word(queue) }).inc();
         self.queue_drops.get_or_create(&Cause { cause: Word(queue) }).inc();
+    }
+
+    /// Counts that a bound was reached.
+    pub fn limit(&self, limit: &'static str) {
+        self.limit_reached.get_or_create(&Limit { limit: Word(limit) }).inc();
     }
 
     /// Counts changed TLS files: `ok` or `failed`.
@@ -294,3 +275,6 @@ impl Metrics {
         self.handshakes.get_or_create(&labels).inc();
     }
 }
+
+#[cfg(test)]
+mod tests;

@@ -91,8 +91,10 @@ pub struct LastChange {
     pub from: Option<MemberStatus>,
     /// The status since.
     pub to: MemberStatus,
-    /// What was observed, in words.
-    pub reason: String,
+    /// What was observed, as a code out of a fixed list.
+    pub reason: &'static str,
+    /// The same for people.
+    pub text: String,
     /// Who observed it.
     pub by: NodeName,
     /// When this node learned of it.

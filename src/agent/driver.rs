@@ -21,10 +21,10 @@ use crate::config::Config;
 use crate::discovery::{DiscoveryEvent, DiscoveryHandle};
 use crate::escape::escaped;
 use crate::mesh::{DialError, LinkId, Mesh, MeshEvent, SendOutcome};
-use crate::metrics::{Cause, Metrics, Reached, Word};
+use crate::metrics::{Cause, Limit, Metrics, Word};
 use crate::node::NodeName;
 use crate::protocol::membership::{
-    DialFailure, Effect, LinkKey, Membership, Note, Reason, RequestId,
+    DialFailure, Effect, Health, LinkKey, Membership, News, Note, Reason, RequestId,
 };
 use crate::throttle::Throttle;
 use crate::view::Snapshot;
@@ -216,6 +216,9 @@ impl Driver {
     }
 
     fn carry_out(&mut self) {
+        for rtt in self.machine.take_round_trips() {
+            self.metrics.rtt_seconds.observe(rtt.as_secs_f64());
+        }
         while let Some(effect) = self.machine.poll_effect() {
             match effect {
                 Effect::Dial(peer) => self.mesh.dial(peer),
@@ -226,6 +229,7 @@ impl Driver {
                 }
                 Effect::Close(link, reason) => self.mesh.close(LinkId(link.0), &reason),
                 Effect::Event(news) => {
+                    self.count(&news);
                     self.presenter.report(news);
                     self.book.news = true;
                 }
@@ -245,6 +249,20 @@ impl Driver {
                     self.book.news = true;
                 }
             }
+        }
+    }
+
+    /// Counts suspicions and how many of them were wrong. A member that was started
+    /// again while it was suspect had been away.
+    fn count(&self, news: &News) {
+        let (was, is) = (news.from, news.to.health());
+        if is == Some(Health::Suspect) && was != is {
+            self.metrics.suspicions.inc();
+        }
+        if (was, is) == (Some(Health::Suspect), Some(Health::Up))
+            && news.reason != Reason::Restarted
+        {
+            self.metrics.suspicions_refuted.inc();
         }
     }
 
@@ -276,8 +294,8 @@ impl Driver {
                 warn!(%peer, address, "{}", escaped(&text));
             }
             Note::Limit(limit) => {
-                let reached = Reached { limit: Word(limit.word()) };
-                let times = self.metrics.limits_reached.get_or_create(&reached).inc();
+                let reached = Limit { limit: Word(limit.word()) };
+                let times = self.metrics.limit_reached.get_or_create(&reached).inc();
                 if times == 0 {
                     warn!("a limit is reached ({}): {}", limit.word(), limit.text());
                 }
@@ -318,6 +336,7 @@ impl Driver {
                  write it"
             )
         });
+        self.metrics.state_unsaved.set(i64::from(state.error.is_some()));
         self.presenter.board.tell(STATE_UNSAVED, unsaved.as_slice());
         for (version, request) in std::mem::take(&mut self.book.waiting) {
             if version <= state.version {

@@ -113,7 +113,7 @@ impl Presenter {
             (_, None, _) => EventKind::Removed,
         };
         let News { node, reason, by, incarnation, .. } = news;
-        let reason = reason.text().to_owned();
+        let (reason, text) = (reason.code(), reason.text().to_owned());
         let what = match (kind, to) {
             (EventKind::Joined, Some(MemberStatus::Down)) => "is a member, down",
             (EventKind::Joined, _) => "is a member, up",
@@ -125,15 +125,15 @@ impl Presenter {
             (_, _) => "is down",
         };
         if to == Some(MemberStatus::Up) || matches!(kind, EventKind::Left | EventKind::Updated) {
-            info!(%node, incarnation = incarnation.0, %by, "{node} {what}: {reason}");
+            info!(%node, incarnation = incarnation.0, %by, "{node} {what}: {text}");
         } else {
-            warn!(%node, incarnation = incarnation.0, %by, "{node} {what}: {reason}");
+            warn!(%node, incarnation = incarnation.0, %by, "{node} {what}: {text}");
         }
         match to {
             Some(_) if kind == EventKind::Updated => {}
             Some(to) => {
                 let change =
-                    LastChange { from, to, reason: reason.clone(), by: by.clone(), at: now };
+                    LastChange { from, to, reason, text: text.clone(), by: by.clone(), at: now };
                 self.changes.insert(node.clone(), change);
             }
             None => {
@@ -141,7 +141,7 @@ impl Presenter {
                 self.addresses.remove(&node);
             }
         }
-        self.events.push(|id| Event { id, at: now, kind, node, from, to, reason, by });
+        self.events.push(|id| Event { id, at: now, kind, node, from, to, reason, text, by });
     }
 
     /// The cluster as it is now.

@@ -2,9 +2,12 @@
 
 use std::time::Duration;
 
+use axum::body::Bytes;
 use axum::extract::{FromRequest, FromRequestParts, Query, Request};
 use axum::http::request::Parts;
 use axum::http::{HeaderMap, StatusCode, header};
+use http_body_util::{BodyExt as _, LengthLimitError, Limited};
+use hyper::body::Incoming;
 use serde::de::DeserializeOwned;
 use tokio::time::timeout;
 
@@ -33,8 +36,7 @@ impl<S: Sync, T: DeserializeOwned> FromRequest<S> for Json<T> {
     type Rejection = ApiError;
 
     async fn from_request(request: Request, _: &S) -> Result<Self, ApiError> {
-        let typed = is_json(request.headers());
-        let bytes = read(request).await?;
+        let (typed, bytes) = whole(request).await?;
         parse(typed, &bytes).map(Self)
     }
 }
@@ -43,12 +45,9 @@ impl<S: Sync, T: DeserializeOwned> FromRequest<S> for OptionalJson<T> {
     type Rejection = ApiError;
 
     async fn from_request(request: Request, _: &S) -> Result<Self, ApiError> {
-        let typed = is_json(request.headers());
-        let bytes = read(request).await?;
-        if bytes.is_empty() {
-            return Ok(Self(None));
-        }
-        parse(typed, &bytes).map(|body| Self(Some(body)))
+        let (typed, bytes) = whole(request).await?;
+        // `null` is no body either.
+        if bytes.is_empty() { Ok(Self(None)) } else { parse(typed, &bytes).map(Self) }
     }
 }
 
@@ -79,10 +78,15 @@ pub(super) fn node_name(text: &str) -> Result<NodeName, ApiError> {
         .map_err(|error| ApiError::bad_request(format!("'{text}' is not a node name: {error}")))
 }
 
-async fn read(request: Request) -> Result<axum::body::Bytes, ApiError> {
-    match timeout(BODY_TIMEOUT, axum::body::to_bytes(request.into_body(), MAX_BODY)).await {
-        Ok(Ok(bytes)) => Ok(bytes),
-        Ok(Err(error)) if is_too_long(&error) => {
+/// Reads a body to its end, before anything is done for its sender.
+///
+/// # Errors
+/// 408 when it does not arrive in time, 413 when it is too long, 400 when it breaks off.
+pub(super) async fn read(body: Incoming) -> Result<Bytes, ApiError> {
+    let body = Limited::new(body, MAX_BODY).collect();
+    match timeout(BODY_TIMEOUT, body).await {
+        Ok(Ok(bytes)) => Ok(bytes.to_bytes()),
+        Ok(Err(error)) if error.is::<LengthLimitError>() => {
             let message = format!("a body may have at most {MAX_BODY} bytes");
             Err(ApiError::new(StatusCode::PAYLOAD_TOO_LARGE, message))
         }
@@ -93,9 +97,11 @@ async fn read(request: Request) -> Result<axum::body::Bytes, ApiError> {
     }
 }
 
-fn is_too_long(error: &axum::Error) -> bool {
-    std::error::Error::source(error)
-        .is_some_and(|source| source.is::<http_body_util::LengthLimitError>())
+/// The body that [`read`] has read, and whether it claims to be JSON.
+async fn whole(request: Request) -> Result<(bool, Bytes), ApiError> {
+    let typed = is_json(request.headers());
+    let bytes = axum::body::to_bytes(request.into_body(), MAX_BODY).await;
+    bytes.map(|bytes| (typed, bytes)).map_err(|_| ApiError::bad_request("the body broke off"))
 }
 
 /// A page of another site can send forms and plain text without asking, but no JSON.

@@ -19,8 +19,17 @@ use crate::node::NodeName;
 /// trip, each with a shorter deadline of its own.
 pub(super) const COMMAND_DEADLINE: Duration = Duration::from_secs(15);
 
+/// Commands under way at once: each holds a place at the API for as long as
+/// [`COMMAND_DEADLINE`], and those who only ask must find places then, too.
+pub(super) const MAX_COMMANDS: usize = 64;
+
 /// Has a wish granted, or says why not.
 pub(super) async fn submit(app: &App, action: Action, deadline: Duration) -> Result<(), ApiError> {
+    let Ok(_under_way) = app.commands.try_acquire() else {
+        app.state.metrics.limit("api_commands");
+        let message = format!("{MAX_COMMANDS} commands are under way, the limit; try again");
+        return Err(ApiError::new(StatusCode::SERVICE_UNAVAILABLE, message));
+    };
     match app.asked.pass(word(&action)) {
         Some(more) => tracing::info!(?action, "asked over the API{more}"),
         None => tracing::debug!(?action, "asked over the API"),
@@ -58,16 +67,14 @@ async fn submit_for_cluster(app: &App, action: Action) -> Result<axum::Json<Clus
 #[utoipa::path(
     post,
     path = "/api/v1/cluster/join",
+    operation_id = "join",
     tag = "cluster",
     request_body = JoinRequest,
-    security((), ("token" = [])),
     responses(
         (status = 200, description = "Joined; the cluster as it is now", body = Cluster),
         (status = 400, description = "Unusable body or node name, or no joining here: BAD_REQUEST", body = ErrorBody),
-        (status = 401, description = "The token is missing or wrong: UNAUTHORIZED", body = ErrorBody),
         (status = 409, description = "It is another cluster, or this node has other members and `force` is not set: CONFLICT", body = ErrorBody),
         (status = 415, description = "Not JSON: UNSUPPORTED_MEDIA_TYPE", body = ErrorBody),
-        (status = 503, description = "The agent is stopping: SERVICE_UNAVAILABLE", body = ErrorBody),
         (status = 504, description = "That node does not answer: GATEWAY_TIMEOUT", body = ErrorBody),
     )
 )]
@@ -83,14 +90,12 @@ pub(super) async fn join(
 #[utoipa::path(
     post,
     path = "/api/v1/cluster/leave",
+    operation_id = "leave",
     tag = "cluster",
-    security((), ("token" = [])),
     responses(
         (status = 200, description = "Left; the cluster as it is now", body = Cluster),
         (status = 400, description = "Nothing to leave: BAD_REQUEST", body = ErrorBody),
-        (status = 401, description = "The token is missing or wrong: UNAUTHORIZED", body = ErrorBody),
-        (status = 503, description = "The agent is stopping: SERVICE_UNAVAILABLE", body = ErrorBody),
-        (status = 504, description = "Not done in time: GATEWAY_TIMEOUT", body = ErrorBody),
+        (status = 409, description = "Not in this state, or with this strategy: CONFLICT", body = ErrorBody),
     )
 )]
 pub(super) async fn leave(State(app): State<Arc<App>>) -> Result<axum::Json<Cluster>, ApiError> {
@@ -101,16 +106,14 @@ pub(super) async fn leave(State(app): State<Arc<App>>) -> Result<axum::Json<Clus
 #[utoipa::path(
     post,
     path = "/api/v1/cluster/invite",
+    operation_id = "invite",
     tag = "cluster",
     request_body = InviteRequest,
-    security((), ("token" = [])),
     responses(
         (status = 200, description = "It joined; the cluster as it is now", body = Cluster),
         (status = 400, description = "Unusable body or node name: BAD_REQUEST", body = ErrorBody),
-        (status = 401, description = "The token is missing or wrong: UNAUTHORIZED", body = ErrorBody),
         (status = 409, description = "It is in another cluster: CONFLICT", body = ErrorBody),
         (status = 415, description = "Not JSON: UNSUPPORTED_MEDIA_TYPE", body = ErrorBody),
-        (status = 503, description = "The agent is stopping: SERVICE_UNAVAILABLE", body = ErrorBody),
         (status = 504, description = "That node does not answer: GATEWAY_TIMEOUT", body = ErrorBody),
     )
 )]
@@ -126,16 +129,14 @@ pub(super) async fn invite(
 #[utoipa::path(
     put,
     path = "/api/v1/cluster/discovery",
+    operation_id = "discovery",
     tag = "cluster",
     request_body = DiscoveryRequest,
-    security((), ("token" = [])),
     responses(
         (status = 200, description = "Done; the cluster as it is now", body = Cluster),
         (status = 400, description = "Unusable body: BAD_REQUEST", body = ErrorBody),
-        (status = 401, description = "The token is missing or wrong: UNAUTHORIZED", body = ErrorBody),
+        (status = 409, description = "Not with this strategy: CONFLICT", body = ErrorBody),
         (status = 415, description = "Not JSON: UNSUPPORTED_MEDIA_TYPE", body = ErrorBody),
-        (status = 503, description = "The agent is stopping: SERVICE_UNAVAILABLE", body = ErrorBody),
-        (status = 504, description = "Not done in time: GATEWAY_TIMEOUT", body = ErrorBody),
     )
 )]
 pub(super) async fn discovery(
@@ -189,20 +190,17 @@ pub(super) struct ForceParams {
 #[utoipa::path(
     delete,
     path = "/api/v1/members/{node}",
+    operation_id = "force_leave",
     tag = "members",
     params(
-        ("node" = String, Path, description = "Its name, percent-encoded if need be"),
+        ("node" = NodeName, Path, description = "Its name, percent-encoded if need be"),
         ("force" = Option<bool>, Query, description = "Even if it is alive"),
     ),
-    security((), ("token" = [])),
     responses(
         (status = 204, description = "Removed"),
         (status = 400, description = "`force` is neither true nor false: BAD_REQUEST", body = ErrorBody),
-        (status = 401, description = "The token is missing or wrong: UNAUTHORIZED", body = ErrorBody),
         (status = 404, description = "No such member: NOT_FOUND", body = ErrorBody),
         (status = 409, description = "It is alive and `force` is not set: CONFLICT", body = ErrorBody),
-        (status = 503, description = "The agent is stopping: SERVICE_UNAVAILABLE", body = ErrorBody),
-        (status = 504, description = "Not done in time: GATEWAY_TIMEOUT", body = ErrorBody),
     )
 )]
 pub(super) async fn force_leave(

@@ -28,6 +28,7 @@ const MAX_INVITE_TIMEOUT: u64 = 60_000;
 #[utoipa::path(
     get,
     path = "/api/v5/cluster",
+    operation_id = "emqx_cluster",
     tag = "emqx",
     responses((status = 200, description = "As EMQX answers", body = EmqxCluster))
 )]
@@ -45,14 +46,13 @@ pub(super) async fn cluster(State(app): State<Arc<App>>) -> Json<EmqxCluster> {
 #[utoipa::path(
     put,
     path = "/api/v5/cluster/{node}/invite",
+    operation_id = "emqx_invite",
     tag = "emqx",
-    params(("node" = String, Path, description = "The node")),
+    params(("node" = NodeName, Path, description = "The node")),
     request_body = Option<EmqxInviteRequest>,
-    security((), ("token" = [])),
     responses(
         (status = 200, description = "It joined; no body"),
         (status = 400, description = "Refused: BAD_REQUEST", body = ErrorBody),
-        (status = 401, description = "The token is missing or wrong: UNAUTHORIZED", body = ErrorBody),
         (status = 415, description = "Not JSON: UNSUPPORTED_MEDIA_TYPE", body = ErrorBody),
     )
 )]
@@ -83,16 +83,15 @@ pub(super) async fn invite(
 #[utoipa::path(
     delete,
     path = "/api/v5/cluster/{node}/force_leave",
+    operation_id = "emqx_force_leave",
     tag = "emqx",
     params(
-        ("node" = String, Path, description = "The member"),
+        ("node" = NodeName, Path, description = "The member"),
         ("force" = Option<bool>, Query, description = "Even if it is alive; not known to EMQX"),
     ),
-    security((), ("token" = [])),
     responses(
         (status = 204, description = "Removed"),
         (status = 400, description = "Refused: BAD_REQUEST", body = ErrorBody),
-        (status = 401, description = "The token is missing or wrong: UNAUTHORIZED", body = ErrorBody),
         (status = 404, description = "No such member: NOT_FOUND", body = ErrorBody),
     )
 )]

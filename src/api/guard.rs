@@ -11,7 +11,7 @@ use crate::secret::Secret;
 /// Passes or refuses a request by its head alone.
 ///
 /// # Errors
-/// 400 without a usable `Host`, 401 without the token where one is needed, 403
+/// 400 without a usable `Host` or with several origins, 401 without the token where one is needed, 403
 /// for a foreign `Host` or `Origin`.
 pub(super) fn check<B>(
     token: Option<&Secret>,
@@ -24,13 +24,16 @@ pub(super) fn check<B>(
         Some(token) => carries(headers, token),
         None => false,
     };
-    if token.is_some() && !trusted && needs_token(request.method(), peer) {
+    // The status page holds nothing but the field to type the token into, for browsers
+    // that have no other way to give one.
+    let page = token.is_some() && is_page(request);
+    if token.is_some() && !trusted && !page && needs_token(request.method(), peer) {
         let message = "this needs 'Authorization: Bearer <agent.api.token>'";
         return Err(ApiError::new(StatusCode::UNAUTHORIZED, message));
     }
     // A page in a browser can make this agent's address answer to the page's own
     // name, but it cannot know the token.
-    if !trusted && !is_own_host(&host, peer) {
+    if !trusted && !page && !is_own_host(&host, peer) {
         let message = format!("the agent does not answer to the name '{}'", host.host());
         return Err(ApiError::new(StatusCode::FORBIDDEN, message));
     }
@@ -38,9 +41,13 @@ pub(super) fn check<B>(
 }
 
 /// Changes are always guarded; reads only from other machines.
-fn needs_token(method: &Method, peer: Peer) -> bool {
+pub(super) fn needs_token(method: &Method, peer: Peer) -> bool {
     let read = matches!(*method, Method::GET | Method::HEAD | Method::OPTIONS);
     !read || !is_local(peer)
+}
+
+fn is_page<B>(request: &Request<B>) -> bool {
+    matches!(*request.method(), Method::GET | Method::HEAD) && request.uri().path() == "/"
 }
 
 fn is_local(peer: Peer) -> bool {
@@ -52,7 +59,8 @@ fn is_local(peer: Peer) -> bool {
 
 /// In constant time with respect to the token's text; its length may show.
 fn carries(headers: &HeaderMap, token: &Secret) -> bool {
-    let Some(given) = headers.get(header::AUTHORIZATION) else { return false };
+    let mut values = headers.get_all(header::AUTHORIZATION).iter();
+    let (Some(given), None) = (values.next(), values.next()) else { return false };
     let Some((scheme, given)) = given.as_bytes().split_at_checked("Bearer ".len()) else {
         return false;
     };
@@ -91,7 +99,12 @@ fn is_own_host(host: &Authority, peer: Peer) -> bool {
 
 /// Browsers add `Origin` to whatever a page of another site makes them send.
 fn check_origin(headers: &HeaderMap, host: &Authority) -> Result<(), ApiError> {
-    let Some(origin) = headers.get(header::ORIGIN) else { return Ok(()) };
+    let mut origins = headers.get_all(header::ORIGIN).iter();
+    let Some(origin) = origins.next() else { return Ok(()) };
+    if origins.next().is_some() {
+        // Whoever checks another of them than we do is not to be led astray.
+        return Err(ApiError::bad_request("at most one Origin header is taken"));
+    }
     let own = origin.to_str().ok().and_then(|origin| {
         let (scheme, authority) = origin.split_once("://")?;
         let default = match scheme {

@@ -10,10 +10,10 @@ use axum::http::StatusCode;
 
 use super::body::Params;
 use super::error::ErrorBody;
-use super::{App, Check, Health};
+use super::{ApiState, App, Check, Health};
 use crate::config::Config;
 use crate::mesh::tls::EXPIRY_WARNING;
-use crate::metrics::Metrics;
+use crate::metrics::{Gauge, Metrics};
 use crate::ready;
 use crate::view::{LinkState, MemberStatus, Snapshot};
 
@@ -21,6 +21,7 @@ use crate::view::{LinkState, MemberStatus, Snapshot};
 #[utoipa::path(
     get,
     path = "/livez",
+    operation_id = "livez",
     tag = "health",
     responses(
         (status = 200, description = "It works", body = Health),
@@ -37,6 +38,7 @@ pub(super) async fn livez(State(app): State<Arc<App>>) -> (StatusCode, Json<Heal
 #[utoipa::path(
     get,
     path = "/readyz",
+    operation_id = "readyz",
     tag = "health",
     params(("verbose" = Option<String>, Query, description = "With notices that do not count")),
     responses(
@@ -52,13 +54,47 @@ pub(super) async fn readyz(
     let snapshot = app.snapshot();
     let config = app.config();
     let verbose = params.contains_key("verbose");
-    let mut shown = Vec::new();
-    if verbose {
-        shown = notices(&snapshot, &config, &app.state.metrics);
-        let standing = app.state.notices.all().into_iter();
-        shown.extend(standing.map(|notice| check(&notice.check, false, notice.text)));
-    }
-    answer(ready::checks(&snapshot, &config).into_iter().map(judged).collect(), shown)
+    let shown = if verbose { noticed(&app.state, &snapshot) } else { Vec::new() };
+    answer(checks(&snapshot, &config), shown)
+}
+
+/// `muster_health` and its reasons.
+pub(super) struct Verdict {
+    /// 0: all is well; 1: something needs an operator; 2: not ready.
+    pub(super) level: u8,
+    /// Names of the checks that say so.
+    pub(super) reasons: Vec<String>,
+}
+
+/// Choices that stand until the configuration changes, and links, which come back by
+/// themselves: worth saying, and nothing to call somebody for.
+const NO_ALARM: [&str; 4] = ["encryption", "cookie", "api_token", "links"];
+
+/// Everything worth saying that does not stop the node from being ready: what is seen now,
+/// and what stands on the board.
+fn noticed(state: &ApiState, snapshot: &Snapshot) -> Vec<Check> {
+    let mut noticed = notices(snapshot, &state.config.borrow(), &state.metrics);
+    let standing = state.notices.all().into_iter();
+    noticed.extend(standing.map(|notice| check(&notice.check, false, notice.text)));
+    noticed
+}
+
+pub(super) fn verdict(state: &ApiState, snapshot: &Snapshot) -> Verdict {
+    let failed = |check: &Check| !check.ok;
+    let config = Arc::clone(&state.config.borrow());
+    let unready = checks(snapshot, &config).into_iter().filter(failed);
+    let mut reasons: Vec<_> = unready.map(|check| check.name).collect();
+    let ready = reasons.is_empty();
+    let notices = noticed(state, snapshot).into_iter().filter(failed);
+    reasons.extend(
+        notices.map(|notice| notice.name).filter(|name| !NO_ALARM.contains(&name.as_str())),
+    );
+    let level = match (ready, reasons.is_empty()) {
+        (false, _) => 2,
+        (true, false) => 1,
+        (true, true) => 0,
+    };
+    Verdict { level, reasons }
 }
 
 fn answer(checks: Vec<Check>, notices: Vec<Check>) -> (StatusCode, Json<Health>) {
@@ -69,6 +105,10 @@ fn answer(checks: Vec<Check>, notices: Vec<Check>) -> (StatusCode, Json<Health>)
 
 fn check(name: &str, ok: bool, reason: impl Into<String>) -> Check {
     Check { name: name.to_owned(), ok, reason: reason.into() }
+}
+
+fn checks(snapshot: &Snapshot, config: &Config) -> Vec<Check> {
+    ready::checks(snapshot, config).into_iter().map(judged).collect()
 }
 
 fn judged(check: ready::Check) -> Check {
@@ -94,7 +134,7 @@ fn notices(snapshot: &Snapshot, config: &Config, metrics: &Metrics) -> Vec<Check
     };
     let discovery = &snapshot.discovery;
     let token = config.agent.api.token.is_some();
-    vec![
+    let mut notices = vec![
         judged(ready::majority(snapshot)),
         check("views_agree", disagreeing.is_empty(), views),
         check("links", unlinked.is_empty(), links),
@@ -104,7 +144,7 @@ fn notices(snapshot: &Snapshot, config: &Config, metrics: &Metrics) -> Vec<Check
             discovery.last_error.clone().unwrap_or_else(|| "the newest round succeeded".to_owned()),
         ),
         encryption(config, metrics),
-        cookie(config, metrics),
+        cookie(config),
         check(
             "api_token",
             token,
@@ -114,7 +154,15 @@ fn notices(snapshot: &Snapshot, config: &Config, metrics: &Metrics) -> Vec<Check
                 "agent.api.token is not set: every local user may change the cluster"
             },
         ),
-    ]
+    ];
+    notices.extend(certificate("certificate", &metrics.tls_not_after, &metrics.tls_stale));
+    notices.extend(certificate("api_certificate", &metrics.api_not_after, &metrics.api_tls_stale));
+    if metrics.cookie_stale.get() != 0 {
+        let reason =
+            "the changed cookie files cannot be used, the old cookies still are; the log says why";
+        notices.push(check("cookie_files", false, reason));
+    }
+    notices
 }
 
 /// How far the mesh is protected on its way.
@@ -135,26 +183,25 @@ fn encryption(config: &Config, metrics: &Metrics) -> Check {
                       as any node";
         return check("encryption", false, reason);
     }
-    if metrics.tls_stale.get() != 0 {
+    check("encryption", true, "TLS, peers verified")
+}
+
+/// Whether the certificate files are usable and their certificates valid for long enough.
+fn certificate(name: &str, not_after: &Gauge, stale: &Gauge) -> Option<Check> {
+    let ends = u64::try_from(not_after.get()).ok().filter(|ends| *ends != 0)?;
+    if stale.get() != 0 {
         let reason =
             "the changed TLS files cannot be used, the old ones still are; the log says why";
-        return check("encryption", false, reason);
+        return Some(check(name, false, reason));
     }
-    let ends = u64::try_from(metrics.tls_not_after.get()).unwrap_or(0);
     let left = (UNIX_EPOCH + Duration::from_secs(ends))
         .duration_since(SystemTime::now())
         .unwrap_or_default();
     let days = left.as_secs() / 86_400;
-    let reason = format!("TLS, peers verified, own certificate valid for {days} more days");
-    check("encryption", left > EXPIRY_WARNING, reason)
+    Some(check(name, left > EXPIRY_WARNING, format!("valid for {days} more days")))
 }
 
-fn cookie(config: &Config, metrics: &Metrics) -> Check {
-    if metrics.cookie_stale.get() != 0 {
-        let reason =
-            "the changed cookie files cannot be used, the old cookies still are; the log says why";
-        return check("cookie", false, reason);
-    }
+fn cookie(config: &Config) -> Check {
     let weak = config.weak_cookie();
     check("cookie", weak.is_none(), weak.unwrap_or_else(|| "none is short or shipped".to_owned()))
 }

@@ -8,11 +8,13 @@ use std::os::unix::fs::{DirBuilderExt, FileTypeExt, MetadataExt, PermissionsExt}
 use std::os::unix::net::UnixStream as StdUnixStream;
 use std::path::{Path, PathBuf};
 use std::pin::Pin;
+use std::sync::Arc;
 use std::task::{Context, Poll};
 
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio::net::{TcpListener, TcpSocket, TcpStream, UnixListener, UnixStream};
 
+use super::tls::{ApiStream, ApiTls, ApiTlsError};
 use crate::config::{ApiConfig, ApiListen};
 
 /// Connections the kernel holds for us while all of ours are busy.
@@ -33,6 +35,9 @@ pub enum BindError {
     /// The path is taken by something that is no socket.
     #[error("cannot serve the API on {0}: the file exists and is not a socket")]
     NotASocket(ApiListen),
+    /// The files of `agent.api.tls`.
+    #[error(transparent)]
+    Tls(#[from] ApiTlsError),
     /// The system refuses.
     #[error("cannot serve the API on {0}: {1}")]
     System(ApiListen, io::Error),
@@ -59,6 +64,7 @@ fn reason(error: &io::Error) -> String {
 pub struct Listener {
     socket: Socket,
     listen: ApiListen,
+    tls: Option<Arc<ApiTls>>,
 }
 
 #[derive(Debug)]
@@ -81,15 +87,17 @@ impl Listener {
                 if !address.ip().to_canonical().is_loopback() && config.token.is_none() {
                     return Err(BindError::TokenRequired(*address));
                 }
+                let tls = config.tls.as_ref().map(ApiTls::load).transpose()?.map(Arc::new);
                 let socket = bind_tcp(*address).map_err(|error| refused(listen, error))?;
                 let bound = socket.local_addr().map_err(|error| refused(listen, error))?;
-                Ok(Self { socket: Socket::Tcp(socket), listen: ApiListen::Tcp(bound) })
+                Ok(Self { socket: Socket::Tcp(socket), listen: ApiListen::Tcp(bound), tls })
             }
             ApiListen::Unix(path) => {
                 make_room(path, listen)?;
                 let (listener, file) = bind_unix(path).map_err(|error| refused(listen, error))?;
                 let socket = Socket::Unix { listener, _file: file };
-                Ok(Self { socket, listen: listen.clone() })
+                // Its mode says who may connect; there is nobody in between to hide from.
+                Ok(Self { socket, listen: listen.clone(), tls: None })
             }
         }
     }
@@ -100,7 +108,12 @@ impl Listener {
         &self.listen
     }
 
-    /// The next connection. Cancel-safe.
+    /// HTTPS, where it is configured.
+    pub(super) fn tls(&self) -> Option<Arc<ApiTls>> {
+        self.tls.clone()
+    }
+
+    /// The next connection, in clear. Cancel-safe.
     pub(super) async fn accept(&self) -> io::Result<(Stream, Peer)> {
         match &self.socket {
             Socket::Tcp(listener) => {
@@ -223,6 +236,8 @@ pub(super) enum Stream {
     Tcp(TcpStream),
     /// Unix.
     Unix(UnixStream),
+    /// HTTPS.
+    Tls(Box<ApiStream>),
 }
 
 impl AsyncRead for Stream {
@@ -234,6 +249,7 @@ impl AsyncRead for Stream {
         match self.get_mut() {
             Self::Tcp(stream) => Pin::new(stream).poll_read(cx, buf),
             Self::Unix(stream) => Pin::new(stream).poll_read(cx, buf),
+            Self::Tls(stream) => Pin::new(stream).poll_read(cx, buf),
         }
     }
 }
@@ -247,6 +263,7 @@ impl AsyncWrite for Stream {
         match self.get_mut() {
             Self::Tcp(stream) => Pin::new(stream).poll_write(cx, buf),
             Self::Unix(stream) => Pin::new(stream).poll_write(cx, buf),
+            Self::Tls(stream) => Pin::new(stream).poll_write(cx, buf),
         }
     }
 
@@ -258,6 +275,7 @@ impl AsyncWrite for Stream {
         match self.get_mut() {
             Self::Tcp(stream) => Pin::new(stream).poll_write_vectored(cx, bufs),
             Self::Unix(stream) => Pin::new(stream).poll_write_vectored(cx, bufs),
+            Self::Tls(stream) => Pin::new(stream).poll_write_vectored(cx, bufs),
         }
     }
 
@@ -269,6 +287,7 @@ impl AsyncWrite for Stream {
         match self.get_mut() {
             Self::Tcp(stream) => Pin::new(stream).poll_flush(cx),
             Self::Unix(stream) => Pin::new(stream).poll_flush(cx),
+            Self::Tls(stream) => Pin::new(stream).poll_flush(cx),
         }
     }
 
@@ -276,6 +295,7 @@ impl AsyncWrite for Stream {
         match self.get_mut() {
             Self::Tcp(stream) => Pin::new(stream).poll_shutdown(cx),
             Self::Unix(stream) => Pin::new(stream).poll_shutdown(cx),
+            Self::Tls(stream) => Pin::new(stream).poll_shutdown(cx),
         }
     }
 }

@@ -15,13 +15,17 @@ mod model;
 mod node;
 mod openapi;
 mod page;
+mod places;
 pub mod probes;
 mod reads;
 mod reload;
 mod routes;
+mod scrape;
 mod serve;
 mod sse;
+mod targets;
 mod timestamp;
+mod tls;
 
 use std::sync::{Arc, Mutex, PoisonError};
 
@@ -42,10 +46,11 @@ pub use error::ErrorBody;
 pub use listen::{BindError, Listener};
 pub use model::*;
 pub use openapi::document as openapi_document;
-pub use serve::{
-    DRAIN_GRACE, HEAD_TIMEOUT, MAX_CONNECTIONS, MAX_HEAD, MAX_HEADERS, WRITE_TIMEOUT, serve,
-};
+use places::Places;
+pub use places::{MAX_CONNECTIONS, MAX_PER_PEER, MAX_READERS};
+pub use serve::{DRAIN_GRACE, HEAD_TIMEOUT, MAX_HEAD, MAX_HEADERS, WRITE_TIMEOUT, serve};
 pub use timestamp::rfc3339;
+pub use tls::ApiTlsError;
 
 /// What every route can reach. Cheap to clone.
 #[derive(Clone, Debug)]
@@ -73,7 +78,9 @@ pub struct ApiState {
 struct App {
     state: ApiState,
     bodies: Mutex<Option<Bodies>>,
-    event_readers: Arc<Semaphore>,
+    places: Arc<Places>,
+    /// Commands that may be under way at once, see [`commands::MAX_COMMANDS`].
+    commands: Semaphore,
     /// Keeps whoever asks for much from filling the log.
     asked: Throttle,
     stopped: watch::Receiver<bool>,
@@ -90,8 +97,16 @@ struct Bodies {
 
 impl App {
     fn new(state: ApiState, stopped: watch::Receiver<bool>) -> Self {
-        let event_readers = Arc::new(Semaphore::new(sse::MAX_READERS));
-        Self { state, bodies: Mutex::new(None), event_readers, asked: Throttle::default(), stopped }
+        let places = Places::new(Arc::clone(&state.metrics));
+        let commands = Semaphore::new(commands::MAX_COMMANDS);
+        Self {
+            state,
+            bodies: Mutex::new(None),
+            places,
+            commands,
+            asked: Throttle::default(),
+            stopped,
+        }
     }
 
     fn config(&self) -> Arc<Config> {

@@ -139,8 +139,11 @@ pub struct LastChange {
     pub from: Option<MemberStatus>,
     /// The status since.
     pub to: MemberStatus,
-    /// What was observed, in words.
+    /// What was observed, as a code: docs/api.md lists them.
     pub reason: String,
+    /// The same for people; may be worded anew.
+    #[serde(default)]
+    pub text: String,
     /// Who observed it.
     pub by: String,
     /// When this node learned of it, RFC 3339.
@@ -162,8 +165,11 @@ pub struct EventBody {
     pub from: Option<MemberStatus>,
     /// The status since, if it still is one.
     pub to: Option<MemberStatus>,
-    /// What was observed, in words.
+    /// What was observed, as a code: docs/api.md lists them.
     pub reason: String,
+    /// The same for people; may be worded anew.
+    #[serde(default)]
+    pub text: String,
     /// Who observed it.
     pub by: String,
 }
@@ -173,7 +179,7 @@ pub struct EventBody {
 #[serde(deny_unknown_fields)]
 pub struct JoinRequest {
     /// A member of the cluster to join.
-    #[schema(example = "emqx@10.0.0.1")]
+    #[schema(value_type = NodeName)]
     pub node: String,
     /// Even if this node has other members already.
     #[serde(default)]
@@ -185,7 +191,7 @@ pub struct JoinRequest {
 #[serde(deny_unknown_fields)]
 pub struct InviteRequest {
     /// The node that is to join this cluster.
-    #[schema(example = "emqx@10.0.0.2")]
+    #[schema(value_type = NodeName)]
     pub node: String,
 }
 
@@ -279,6 +285,7 @@ pub struct EmqxCluster {
 #[derive(Clone, Debug, Serialize, Deserialize, ToSchema)]
 pub struct EmqxInviteRequest {
     /// How long the caller is ready to wait, milliseconds, at least 5000.
+    #[schema(value_type = Option<u64>, minimum = 5000)]
     pub timeout: Option<serde_json::Value>,
 }
 
@@ -363,7 +370,8 @@ impl From<&view::Member> for MemberDetail {
         let last_change = member.last_change.as_ref().map(|change| LastChange {
             from: change.from,
             to: change.to,
-            reason: change.reason.clone(),
+            reason: change.reason.to_owned(),
+            text: change.text.clone(),
             by: change.by.to_string(),
             at: rfc3339(change.at),
         });
@@ -380,7 +388,8 @@ impl From<&Event> for EventBody {
             node: event.node.to_string(),
             from: event.from,
             to: event.to,
-            reason: event.reason.clone(),
+            reason: event.reason.to_owned(),
+            text: event.text.clone(),
             by: event.by.to_string(),
         }
     }

@@ -26,7 +26,7 @@ use tracing::{trace, warn};
 
 use super::error::ApiError;
 use super::listen::{BindError, bind_tcp};
-use super::{ApiState, App, health, reads};
+use super::{ApiState, App, health, scrape};
 use crate::throttle::Throttle;
 use places::Places;
 
@@ -83,7 +83,7 @@ pub async fn serve(listener: ProbeListener, state: ApiState, shutdown: impl Futu
                 Ok((stream, remote)) => {
                     let gave_way = places.take(remote.ip(), exchange(stream, router.clone()));
                     if gave_way {
-                        metrics.dropped("health");
+                        metrics.limit("health_connections");
                         if let Some(more) = throttle.pass("health") {
                             warn!(
                                 %remote,
@@ -114,7 +114,7 @@ fn router(app: Arc<App>) -> Router {
         .route("/livez", live())
         .route("/healthz", live())
         .route("/readyz", get(health::readyz).options(health::readyz))
-        .route("/metrics", get(reads::metrics).options(reads::metrics))
+        .route("/metrics", get(scrape::metrics).options(scrape::metrics))
         .fallback(unknown_route)
         .method_not_allowed_fallback(wrong_method)
         .with_state(app)

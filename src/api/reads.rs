@@ -1,6 +1,5 @@
 //! Routes that are answered from the newest snapshot.
 
-use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use axum::Json;
@@ -8,22 +7,20 @@ use axum::body::Bytes;
 use axum::extract::State;
 use axum::http::header;
 use axum::response::{IntoResponse, Response};
-use serde::Deserialize;
 
 use super::body::{NodePath, Params};
 use super::error::{ApiError, ErrorBody};
-use super::{App, Cluster, Member, MemberDetail, Members, TargetGroup};
-use crate::metrics::{Status, Word};
-use crate::node::Host;
-use crate::view::MemberStatus;
-
-/// Where EMQX serves its own metrics; the port of targets unless another is asked for.
-const EMQX_METRICS_PORT: u16 = 18083;
+use super::openapi::TagFilter;
+use super::{App, Cluster, Member, MemberDetail, Members};
+use crate::attributes::{BrokerStatus, Tags};
+use crate::node::NodeName;
+use crate::view::{self, MemberStatus};
 
 /// The cluster as this node sees it.
 #[utoipa::path(
     get,
     path = "/api/v1/cluster",
+    operation_id = "cluster",
     tag = "cluster",
     responses((status = 200, description = "From the newest snapshot", body = Cluster))
 )]
@@ -31,39 +28,100 @@ pub(super) async fn cluster(State(app): State<Arc<App>>) -> Response {
     json(app.bodies().cluster)
 }
 
-/// `?status=`.
-#[derive(Debug, Deserialize)]
-pub(super) struct MembersParams {
+/// Which members are asked for.
+#[derive(Debug, Default)]
+struct Wanted {
     status: Option<MemberStatus>,
+    broker: Option<BrokerStatus>,
+    tags: Vec<(String, String)>,
 }
 
-/// All members, or those of one status.
+impl Wanted {
+    /// From the query's fields, `tag` as often as one likes.
+    fn parse(fields: Vec<(String, String)>) -> Result<Self, ApiError> {
+        let mut wanted = Self::default();
+        for (field, value) in fields {
+            let unknown = |known: &str| {
+                ApiError::bad_request(format!("'{value}' is no {field}: it is one of {known}"))
+            };
+            match field.as_str() {
+                "status" => {
+                    wanted.status = Some(match value.as_str() {
+                        "up" => MemberStatus::Up,
+                        "suspect" => MemberStatus::Suspect,
+                        "down" => MemberStatus::Down,
+                        _ => return Err(unknown("up, suspect, down")),
+                    })
+                }
+                "broker" => {
+                    wanted.broker = Some(match value.as_str() {
+                        "up" => BrokerStatus::Up,
+                        "down" => BrokerStatus::Down,
+                        "unknown" => BrokerStatus::Unknown,
+                        _ => return Err(unknown("up, down, unknown")),
+                    })
+                }
+                "tag" => {
+                    let (name, value) = value
+                        .split_once('=')
+                        .filter(|(name, _)| Tags::default().insert(name, "").is_ok())
+                        .ok_or_else(|| {
+                            let text = format!("'{value}' is no tag: tag=name=value asks for one");
+                            ApiError::bad_request(text)
+                        })?;
+                    wanted.tags.push((name.to_owned(), value.to_owned()));
+                }
+                _ => {
+                    let text = format!("there is no '{field}': status, broker and tag filter");
+                    return Err(ApiError::bad_request(text));
+                }
+            }
+        }
+        Ok(wanted)
+    }
+
+    fn admits(&self, member: &view::Member) -> bool {
+        let broker = member.broker.as_ref().map(|broker| broker.status);
+        self.status.is_none_or(|status| member.status == status)
+            && self.broker.is_none_or(|status| broker == Some(status))
+            && self.tags.iter().all(|(name, value)| member.tags.get(name) == Some(value))
+    }
+}
+
+/// All members, or those that a filter admits.
 #[utoipa::path(
     get,
     path = "/api/v1/members",
+    operation_id = "members",
     tag = "members",
-    params(("status" = Option<MemberStatus>, Query, description = "Only members of this status")),
-    responses(
-        (status = 200, description = "Sorted by name", body = Members),
-        (status = 400, description = "No such status: BAD_REQUEST", body = ErrorBody),
-    )
+    params(
+        ("status" = Option<MemberStatus>, Query, description = "Only members of this status"),
+        ("broker" = Option<BrokerStatus>, Query, description = "Only members whose broker has this status"),
+        ("tag" = Option<Vec<TagFilter>>, Query, explode = true, style = Form,
+            description = "`name=value`: only members with this tag; several: with all of them"),
+    ),
+    responses((status = 200, description = "Sorted by name", body = Members))
 )]
 pub(super) async fn members(
     State(app): State<Arc<App>>,
-    Params(params): Params<MembersParams>,
-) -> Response {
-    let Some(status) = params.status else { return json(app.bodies().members) };
+    Params(fields): Params<Vec<(String, String)>>,
+) -> Result<Response, ApiError> {
+    if fields.is_empty() {
+        return Ok(json(app.bodies().members));
+    }
+    let wanted = Wanted::parse(fields)?;
     let snapshot = app.snapshot();
-    let members = snapshot.members.iter().filter(|member| member.status == status);
-    Json(Members { members: members.map(Member::from).collect() }).into_response()
+    let members = snapshot.members.iter().filter(|member| wanted.admits(member));
+    Ok(Json(Members { members: members.map(Member::from).collect() }).into_response())
 }
 
 /// One member, with the last change of its status.
 #[utoipa::path(
     get,
     path = "/api/v1/members/{node}",
+    operation_id = "member",
     tag = "members",
-    params(("node" = String, Path, description = "Its name, percent-encoded if need be")),
+    params(("node" = NodeName, Path, description = "Its name, percent-encoded if need be")),
     responses(
         (status = 200, description = "That member", body = MemberDetail),
         (status = 404, description = "No such member: NOT_FOUND", body = ErrorBody),
@@ -80,71 +138,6 @@ pub(super) async fn member(
 
 pub(super) fn not_a_member(node: &str) -> ApiError {
     ApiError::not_found(format!("'{node}' is not a member of this cluster"))
-}
-
-/// Everything that is counted, for Prometheus.
-#[utoipa::path(
-    get,
-    path = "/metrics",
-    tag = "health",
-    responses((
-        status = 200,
-        description = "Text exposition",
-        body = String,
-        content_type = "application/openmetrics-text"
-    ))
-)]
-pub(super) async fn metrics(State(app): State<Arc<App>>) -> impl IntoResponse {
-    let snapshot = app.snapshot();
-    let metrics = &app.state.metrics;
-    for status in [MemberStatus::Up, MemberStatus::Suspect, MemberStatus::Down] {
-        let count = snapshot.nodes(|of| of == status).count();
-        metrics
-            .members
-            .get_or_create(&Status { status: Word(status.name()) })
-            .set(i64::try_from(count).unwrap_or(i64::MAX));
-    }
-    let kind = "application/openmetrics-text; version=1.0.0; charset=utf-8";
-    ([(header::CONTENT_TYPE, kind)], metrics.render())
-}
-
-/// `?port=`.
-#[derive(Debug, Deserialize)]
-pub(super) struct TargetsParams {
-    port: Option<u16>,
-}
-
-/// The members that are up, for Prometheus' `http_sd_configs`.
-#[utoipa::path(
-    get,
-    path = "/api/v1/sd/prometheus",
-    tag = "members",
-    params(("port" = Option<u16>, Query, description = "Port of the targets; EMQX's 18083 unless given")),
-    responses(
-        (status = 200, description = "One group per member that is up", body = [TargetGroup]),
-        (status = 400, description = "No such port: BAD_REQUEST", body = ErrorBody),
-    )
-)]
-pub(super) async fn targets(
-    State(app): State<Arc<App>>,
-    Params(params): Params<TargetsParams>,
-) -> Json<Vec<TargetGroup>> {
-    let port = params.port.unwrap_or(EMQX_METRICS_PORT);
-    let snapshot = app.snapshot();
-    let up = snapshot.members.iter().filter(|member| member.status == MemberStatus::Up);
-    let groups = up.map(|member| {
-        let host = match member.node.host() {
-            Host::V6(ip) => format!("[{ip}]"),
-            Host::V4(_) | Host::Dns(_) => member.node.host_str().to_owned(),
-        };
-        let labels = BTreeMap::from([
-            ("__meta_muster_cluster".to_owned(), snapshot.name.clone()),
-            ("__meta_muster_node".to_owned(), member.node.to_string()),
-            ("__meta_muster_role".to_owned(), member.role.to_string()),
-        ]);
-        TargetGroup { targets: vec![format!("{host}:{port}")], labels }
-    });
-    Json(groups.collect())
 }
 
 fn json(body: Bytes) -> Response {

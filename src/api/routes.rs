@@ -7,7 +7,9 @@ use axum::http::{Method, StatusCode, Uri};
 use axum::routing::{delete, get, post, put};
 
 use super::error::ApiError;
-use super::{App, commands, emqx, health, node, openapi, page, reads, reload, sse};
+use super::{
+    App, commands, emqx, health, node, openapi, page, reads, reload, scrape, sse, targets,
+};
 
 /// Every route. [`openapi`] lists the same ones, and a test compares the two.
 pub(super) fn router(app: Arc<App>) -> Router {
@@ -15,7 +17,7 @@ pub(super) fn router(app: Arc<App>) -> Router {
         .route("/", get(page::page))
         .route("/livez", get(health::livez))
         .route("/readyz", get(health::readyz))
-        .route("/metrics", get(reads::metrics))
+        .route("/metrics", get(scrape::metrics))
         .route("/openapi.json", get(openapi::openapi))
         .route("/api/v1/cluster", get(reads::cluster))
         .route("/api/v1/cluster/join", post(commands::join))
@@ -28,7 +30,7 @@ pub(super) fn router(app: Arc<App>) -> Router {
         .route("/api/v1/node/drain", put(node::drain).delete(node::undrain))
         .route("/api/v1/broker", get(node::broker))
         .route("/api/v1/events", get(sse::events))
-        .route("/api/v1/sd/prometheus", get(reads::targets))
+        .route("/api/v1/sd/prometheus", get(targets::targets))
         .route("/api/v5/cluster", get(emqx::cluster))
         .route("/api/v5/cluster/{node}/invite", put(emqx::invite))
         .route("/api/v5/cluster/{node}/force_leave", delete(emqx::force_leave))

@@ -19,18 +19,16 @@ use hyper::service::{Service, service_fn};
 use hyper_util::rt::{TokioIo, TokioTimer};
 use hyper_util::service::TowerToHyperService;
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
-use tokio::sync::{Semaphore, watch};
+use tokio::sync::watch;
 use tokio::task::JoinSet;
 use tokio::time::{Instant, Sleep, sleep, timeout};
 
-use super::guard;
+use super::error::ApiError;
 use super::listen::{Listener, Peer, Stream};
-use super::{ApiState, App, routes};
+use super::places::Place;
+use super::tls::ApiTls;
+use super::{ApiState, App, body, guard, routes};
 use crate::metrics::{Outcome, Word};
-
-/// Connections at once: dashboards, probes and scripts of one machine. Further
-/// ones wait in the kernel's queue until one ends.
-pub const MAX_CONNECTIONS: usize = 256;
 
 /// Request line and headers together; twice what browsers send.
 pub const MAX_HEAD: usize = 16 * 1024;
@@ -57,26 +55,31 @@ pub async fn serve(listener: Listener, state: ApiState, shutdown: impl Future<Ou
     let (stop, stopped) = watch::channel(false);
     let app = Arc::new(App::new(state, stopped.clone()));
     let router = routes::router(Arc::clone(&app));
-    let slots = Arc::new(Semaphore::new(MAX_CONNECTIONS));
     let mut connections = JoinSet::new();
+    let tls = listener.tls();
+    let watch = tls.clone().map(|tls| tokio::spawn(tls.watch(Arc::clone(&app.state.metrics))));
     tokio::pin!(shutdown);
     loop {
-        let accept = async {
-            // The semaphore is never closed.
-            let slot = Arc::clone(&slots).acquire_owned().await;
-            (slot, listener.accept().await)
-        };
         tokio::select! {
             biased;
             () = &mut shutdown => break,
             Some(_) = connections.join_next() => {}
-            (slot, accepted) = accept => match accepted {
+            accepted = listener.accept() => match accepted {
                 Ok((stream, peer)) => {
-                    let connection =
-                        connection(stream, peer, Arc::clone(&app), router.clone(), stopped.clone());
+                    // Without a place it is hung up on.
+                    let Some(place) = app.places.take(peer).map(Arc::new) else { continue };
+                    let app = Arc::clone(&app);
+                    let (router, stopped, tls) = (router.clone(), stopped.clone(), tls.clone());
                     connections.spawn(async move {
-                        connection.await;
-                        drop(slot);
+                        tokio::select! {
+                            biased;
+                            () = place.lost() => {}
+                            () = async {
+                                if let Some(stream) = secured(stream, tls).await {
+                                    connection(stream, peer, &place, app, router, stopped).await;
+                                }
+                            } => {}
+                        }
                     });
                 }
                 Err(error) => {
@@ -87,6 +90,7 @@ pub async fn serve(listener: Listener, state: ApiState, shutdown: impl Future<Ou
         }
     }
     drop(listener);
+    watch.into_iter().for_each(|watch| watch.abort());
     stop.send_replace(true);
     let drained = async { while connections.join_next().await.is_some() {} };
     if timeout(DRAIN_GRACE, drained).await.is_err() {
@@ -94,18 +98,34 @@ pub async fn serve(listener: Listener, state: ApiState, shutdown: impl Future<Ou
     }
 }
 
+/// The stream to speak HTTP on; `None` when the client did not finish its handshake.
+async fn secured(stream: Stream, tls: Option<Arc<ApiTls>>) -> Option<Stream> {
+    match (stream, tls) {
+        (Stream::Tcp(stream), Some(tls)) => match timeout(HEAD_TIMEOUT, tls.accept(stream)).await {
+            Ok(Ok(stream)) => Some(Stream::Tls(Box::new(stream))),
+            Ok(Err(error)) => {
+                tracing::debug!(%error, "a TLS handshake of the API failed");
+                None
+            }
+            Err(_) => None,
+        },
+        (stream, _) => Some(stream),
+    }
+}
+
 async fn connection(
     stream: Stream,
     peer: Peer,
+    place: &Arc<Place>,
     app: Arc<App>,
     router: Router,
     mut stopped: watch::Receiver<bool>,
 ) {
+    let held = Arc::clone(place);
     let routes = TowerToHyperService::new(router);
     let service = service_fn(move |request: Request<Incoming>| {
-        let app = Arc::clone(&app);
-        let routes = routes.clone();
-        async move { Ok::<_, Infallible>(answer(&app, &routes, peer, request).await) }
+        let (app, place, routes) = (Arc::clone(&app), Arc::clone(&held), routes.clone());
+        async move { Ok::<_, Infallible>(answer(&app, &routes, peer, &place, request).await) }
     });
     let connection = hyper::server::conn::http1::Builder::new()
         .timer(TokioTimer::new())
@@ -130,17 +150,17 @@ async fn answer(
     app: &App,
     routes: &TowerToHyperService<Router>,
     peer: Peer,
+    place: &Arc<Place>,
     request: Request<Incoming>,
 ) -> Response<Body> {
-    let config = app.config();
-    let token = config.agent.api.token.as_ref();
-    let mut response = match guard::check(token, peer, &request) {
-        Ok(()) => match routes.call(request).await {
+    let mut response = match admitted(app, peer, place, request).await {
+        Ok(request) => match routes.call(request).await {
             Ok(response) => response,
             Err(impossible) => match impossible {},
         },
         Err(refusal) => refusal.into_response(),
     };
+    place.answered();
     let class = match response.status().as_u16() / 100 {
         2 => "2xx",
         3 => "3xx",
@@ -152,6 +172,23 @@ async fn answer(
     headers.insert(header::CACHE_CONTROL, HeaderValue::from_static("no-store"));
     headers.insert(header::X_CONTENT_TYPE_OPTIONS, HeaderValue::from_static("nosniff"));
     response
+}
+
+/// The whole request of a client that may ask: until it is here, the agent waits for the
+/// client, and not the other way round.
+async fn admitted(
+    app: &App,
+    peer: Peer,
+    place: &Arc<Place>,
+    request: Request<Incoming>,
+) -> Result<Request<Body>, ApiError> {
+    guard::check(app.config().agent.api.token.as_ref(), peer, &request)?;
+    let (mut head, body) = request.into_parts();
+    let body = body::read(body).await?;
+    place.working();
+    head.extensions.insert(Arc::clone(place));
+    head.extensions.insert(peer);
+    Ok(Request::from_parts(head, Body::from(body)))
 }
 
 /// A stream whose writes fail once they have been blocked for [`WRITE_TIMEOUT`],

@@ -7,19 +7,19 @@ use std::fmt::Write as _;
 use std::sync::Arc;
 use std::time::Duration;
 
+use axum::Extension;
 use axum::body::{Body, Bytes};
 use axum::extract::State;
-use axum::http::{HeaderMap, StatusCode, header};
+use axum::http::{HeaderMap, header};
 use axum::response::{IntoResponse, Response};
-use tokio::sync::{OwnedSemaphorePermit, watch};
+use serde::Deserialize;
+use tokio::sync::watch;
 
-use super::error::{ApiError, ErrorBody};
+use super::body::Params;
+use super::error::ApiError;
+use super::places::Place;
 use super::{App, EventBody};
 use crate::events::Since;
-
-/// Readers at once; further ones are refused with 503. A quarter of all
-/// connections, so that readers never shut out the other routes.
-pub(super) const MAX_READERS: usize = 64;
 
 /// Silence after which a comment is sent, so that proxies and readers see the
 /// connection alive.
@@ -27,6 +27,16 @@ pub(super) const KEEP_ALIVE: Duration = Duration::from_secs(15);
 
 /// Events in one write: bounds the memory of a reader that resumes from far behind.
 const BATCH: usize = 128;
+
+/// Past events that a newcomer may ask for.
+const MAX_LAST: u16 = 1024;
+
+/// `?last=`.
+#[derive(Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(super) struct EventsParams {
+    last: Option<u16>,
+}
 
 /// Membership news as they happen.
 ///
@@ -37,25 +47,35 @@ const BATCH: usize = 128;
 #[utoipa::path(
     get,
     path = "/api/v1/events",
+    operation_id = "events",
     tag = "members",
-    params(("Last-Event-ID" = Option<String>, Header, description = "Resume behind this event; 0: from the oldest kept")),
+    params(
+        ("Last-Event-ID" = Option<u64>, Header, description = "Resume behind this event; 0: from the oldest kept"),
+        ("last" = Option<u16>, Query, description = "Without Last-Event-ID: begin with the newest of them, so many", minimum = 0, maximum = 1024),
+    ),
     responses(
         (status = 200, description = "Endless; the schema is that of one event's data", body = EventBody, content_type = "text/event-stream"),
-        (status = 503, description = "Too many readers: SERVICE_UNAVAILABLE", body = ErrorBody),
     )
 )]
 pub(super) async fn events(
     State(app): State<Arc<App>>,
+    Extension(place): Extension<Arc<Place>>,
+    Params(params): Params<EventsParams>,
     headers: HeaderMap,
 ) -> Result<Response, ApiError> {
-    let slot = Arc::clone(&app.event_readers).try_acquire_owned().map_err(|_| {
-        ApiError::new(StatusCode::SERVICE_UNAVAILABLE, format!("{MAX_READERS} readers are enough"))
-    })?;
+    if params.last.is_some_and(|last| last > MAX_LAST) {
+        return Err(ApiError::bad_request(format!("last is at most {MAX_LAST}")));
+    }
+    place.reading();
     // Watched before anything is read: news in between wakes the reader.
     let news = app.state.events.watch();
     let last = app.state.events.last_id();
     let mut head = String::from("retry: 2000\n");
     let seen = match headers.get("last-event-id") {
+        None if params.last.is_some() => {
+            head.push('\n');
+            app.state.events.before_newest(params.last.unwrap_or(0).into())
+        }
         None => {
             // An id without data: it sets where a reconnect resumes.
             write_all(&mut head, format_args!("id: {last}\n\n"));
@@ -74,7 +94,7 @@ pub(super) async fn events(
         },
     };
     let stopped = app.stopped.clone();
-    let reader = Reader { app, news, stopped, seen, head: Some(head), _slot: slot };
+    let reader = Reader { app, news, stopped, seen, head: Some(head) };
     let body = Body::from_stream(futures_util::stream::unfold(reader, |mut reader| async {
         let chunk = reader.next().await?;
         Some((Ok::<_, Infallible>(Bytes::from(chunk)), reader))
@@ -92,7 +112,6 @@ struct Reader {
     stopped: watch::Receiver<bool>,
     seen: u64,
     head: Option<String>,
-    _slot: OwnedSemaphorePermit,
 }
 
 impl Reader {

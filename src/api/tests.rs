@@ -2,7 +2,10 @@
 
 mod events;
 mod limits;
+mod metrics;
 mod routes;
+mod targets;
+mod tls;
 
 use std::net::SocketAddr;
 use std::path::PathBuf;
@@ -15,12 +18,15 @@ use tokio::sync::{mpsc, oneshot};
 use tokio::task::JoinHandle;
 
 use super::*;
+use crate::attributes::BrokerStatus;
 use crate::command::{Action, Command, Refused};
-use crate::config::{ApiListen, Config};
+use crate::config::{ApiConfig, ApiListen, BrokerKind, Config};
 use crate::events::{Event, EventKind};
 use crate::node::{ClusterId, Incarnation, NodeName, Role};
 use crate::secret::Secret;
-use crate::view::{ClusterState, DiscoveryView, LastChange, LinkState, Member, MemberStatus};
+use crate::view::{
+    BrokerView, ClusterState, DiscoveryView, LastChange, LinkState, Member, MemberStatus,
+};
 
 pub(crate) fn node(text: &str) -> NodeName {
     NodeName::parse(text).unwrap()
@@ -57,7 +63,8 @@ pub(crate) fn member(name: &str, status: MemberStatus) -> Member {
         last_change: Some(LastChange {
             from: Some(MemberStatus::Suspect),
             to: status,
-            reason: "silent for 2 s".into(),
+            reason: "silent",
+            text: "silent for 2 s".into(),
             by: node("emqx@127.0.0.1"),
             at: at(),
         }),
@@ -104,6 +111,7 @@ pub(super) struct Server {
     pub(super) snapshot: watch::Sender<Arc<Snapshot>>,
     pub(super) commands: mpsc::Receiver<Command>,
     pub(super) events: Arc<EventLog>,
+    pub(super) metrics: Arc<Metrics>,
     stop: Option<oneshot::Sender<()>>,
     task: JoinHandle<()>,
 }
@@ -114,25 +122,32 @@ impl Server {
     }
 
     pub(super) fn with(config: Config, snapshot: Snapshot) -> Self {
-        let listener = Listener::bind(&config.agent.api).unwrap();
+        let listen = config.agent.api.clone();
+        Self::bound(&listen, config, snapshot)
+    }
+
+    /// Listens as one configuration says, and is told another.
+    pub(super) fn bound(listen: &ApiConfig, config: Config, snapshot: Snapshot) -> Self {
+        let listener = Listener::bind(listen).unwrap();
         let ApiListen::Tcp(address) = *listener.listen() else { panic!("not TCP") };
         let (snapshot, snapshots) = watch::channel(Arc::new(snapshot));
         let (commands, queue) = Commands::channel();
         let events = Arc::new(EventLog::starting_after(100));
+        let metrics = Arc::new(Metrics::default());
         let state = ApiState {
             config: watch::channel(Arc::new(config)).1,
             snapshot: snapshots,
             commands,
             reloads: crate::command::Reloads::channel().0,
             events: Arc::clone(&events),
-            metrics: Arc::new(Metrics::default()),
+            metrics: Arc::clone(&metrics),
             notices: Arc::default(),
             broker: tokio::sync::watch::channel(crate::broker::BrokerReport::default()).1,
         };
         let (stop, stopped) = oneshot::channel::<()>();
         let shutdown = async { drop(stopped.await) };
         let task = tokio::spawn(serve(listener, state, shutdown));
-        Self { address, snapshot, commands: queue, events, stop: Some(stop), task }
+        Self { address, snapshot, commands: queue, events, metrics, stop: Some(stop), task }
     }
 
     /// Answers the next command so, and hands it over.
@@ -150,7 +165,8 @@ impl Server {
             node: node(name),
             from: Some(MemberStatus::Up),
             to: Some(to),
-            reason: "it\nsaid so".into(),
+            reason: "refused",
+            text: "it\nsaid so".into(),
             by: node("emqx@127.0.0.1"),
         });
     }

@@ -9,6 +9,7 @@ use super::error::CliError;
 use super::files;
 use crate::agent::signals::Signals;
 use crate::agent::{self, AgentError, Listeners, Surroundings};
+use crate::api::BindError;
 use crate::config::Loaded;
 use crate::logging;
 use crate::metrics::Metrics;
@@ -42,7 +43,9 @@ pub(super) fn run(args: &RunArgs) -> Result<(), CliError> {
     let result = runtime.block_on(agent(loaded, surroundings));
     runtime.shutdown_background();
     result.map_err(|error| match error {
-        AgentError::Tls(_) => CliError::ConfigFile(error.to_string()),
+        AgentError::Tls(_) | AgentError::Api(BindError::Tls(_)) => {
+            CliError::ConfigFile(error.to_string())
+        }
         AgentError::DriverEnded(_) => {
             // Standard error itself may have nobody who reads it.
             error!("{error}");

@@ -13,7 +13,7 @@ use crate::node::{Host, NodeName};
 use crate::secret::Secret;
 
 /// The API's port of a node with offset 0.
-const API_BASE_PORT: u16 = 7370;
+pub(crate) const API_BASE_PORT: u16 = 7370;
 
 /// Cookies that EMQX ships: everybody knows them.
 const SHIPPED_COOKIES: [&str; 2] = ["emqxsecretcookie", "emqx50elixir"];

@@ -32,6 +32,7 @@ use std::collections::HashMap;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
+pub(crate) use checks::API_BASE_PORT;
 pub use checks::SHORT_COOKIE;
 pub use env::COMMAND_LINE;
 pub use error::{ConfigErrors, Finding, Origin, Warning};

@@ -17,7 +17,8 @@ fn event(id: u64) -> Event {
         node: node.clone(),
         from: Some(MemberStatus::Up),
         to: Some(MemberStatus::Down),
-        reason: "closed".into(),
+        reason: "silent",
+        text: "closed".into(),
         by: node,
     }
 }

@@ -366,7 +366,8 @@ fn event(id: u64) -> Event {
         node: node("emqx2@127.0.0.1"),
         from: Some(MemberStatus::Up),
         to: Some(MemberStatus::Suspect),
-        reason: "silent for 2 s".into(),
+        reason: "silent",
+        text: "silent for 2 s".into(),
         by: node("emqx1@127.0.0.1"),
     }
 }

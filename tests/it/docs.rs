@@ -6,6 +6,8 @@ use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 
 use muster::cli::dev::ports::PortLease;
+use muster::events::EventKind;
+use muster::protocol::membership::Reason;
 
 use super::support::programs::skip_without;
 use super::support::wait::{LONG, eventually};
@@ -155,6 +157,27 @@ fn every_route_in_the_documents_exists() {
                 file.display()
             );
         }
+    }
+}
+
+#[test]
+fn the_reference_of_the_api_is_whole() {
+    let text = std::fs::read_to_string(repository().join("docs/api.md")).unwrap();
+    let document = serde_json::to_value(muster::api::openapi_document()).unwrap();
+    for (path, item) in document["paths"].as_object().unwrap() {
+        for method in item.as_object().unwrap().keys() {
+            // Two routes may share a row.
+            let route = format!("{} {path}`", method.to_uppercase());
+            assert!(text.contains(&route), "docs/api.md has no {route}");
+        }
+    }
+    for reason in Reason::ALL {
+        let row = format!("\n| `{}` | ", reason.code());
+        assert!(text.contains(&row), "docs/api.md has no reason {}", reason.code());
+    }
+    for kind in EventKind::ALL {
+        let row = format!("\n| `{}` | ", kind.name());
+        assert!(text.contains(&row), "docs/api.md has no kind {}", kind.name());
     }
 }
 

@@ -175,7 +175,7 @@ impl Agent {
 
     fn told(&self) -> Vec<String> {
         match self.events.since(0, 100) {
-            Since::Events(events) => events.into_iter().map(|event| event.reason).collect(),
+            Since::Events(events) => events.into_iter().map(|event| event.text).collect(),
             Since::Reset(_) => Vec::new(),
         }
     }

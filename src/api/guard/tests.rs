@@ -71,6 +71,10 @@ fn origins_must_be_the_host_itself() {
         let request = get(host).header("origin", origin);
         assert_eq!(status(None, peer, request), expected, "Host: {host}, Origin: {origin}");
     }
+    let own = || get("127.0.0.1:7370").header("origin", "http://127.0.0.1:7370");
+    for second in ["http://127.0.0.1:7370", "http://evil.example"] {
+        assert_eq!(status(None, peer, own().header("origin", second)), 400, "{second}");
+    }
     let trusted = get("127.0.0.1:7370").header("authorization", "Bearer t0ken");
     let foreign = trusted.header("origin", "http://evil.example");
     assert_eq!(status(Some("t0ken"), peer, foreign), 403);
@@ -103,6 +107,29 @@ fn a_token_guards_changes_and_every_remote_request() {
         assert_eq!(status(token, near, with(post(), value)), expected, "{value}");
         assert_eq!(status(token, far, with(get("10.0.0.1"), value)), expected, "{value}");
     }
+}
+
+#[test]
+fn the_page_that_asks_for_the_token_is_served_without_it() {
+    let far = tcp(REMOTE, "10.0.0.1:7370");
+    let page = |method: Method| Request::builder().method(method).uri("/");
+    for host in ["10.0.0.1:7370", "agent1.example.org:7370"] {
+        assert_eq!(status(Some("t0ken"), far, page(Method::GET).header("host", host)), 200);
+        assert_eq!(status(Some("t0ken"), far, page(Method::HEAD).header("host", host)), 200);
+        assert_eq!(status(Some("t0ken"), far, page(Method::POST).header("host", host)), 401);
+    }
+    let foreign = page(Method::GET).header("host", "evil.example");
+    assert_eq!(status(None, tcp(LOCAL, "127.0.0.1:7370"), foreign), 403);
+    let framed = page(Method::GET).header("host", "10.0.0.1").header("origin", "http://a.b");
+    assert_eq!(status(Some("t0ken"), far, framed), 403);
+}
+
+#[test]
+fn one_authorization_is_one() {
+    let near = tcp(LOCAL, "127.0.0.1:7370");
+    let twice = Request::post("/").header("host", "localhost");
+    let twice = twice.header("authorization", "Bearer t0ken").header("authorization", "x");
+    assert_eq!(status(Some("t0ken"), near, twice), 401);
 }
 
 #[test]

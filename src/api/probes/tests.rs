@@ -114,7 +114,10 @@ async fn idle_and_half_sent_clients_give_way() {
     assert!(answer.starts_with("HTTP/1.0 200 "), "{answer}");
     assert!(began.elapsed() < Duration::from_secs(1), "{:?}", began.elapsed());
     let text = bed.state.metrics.render();
-    let dropped = text.lines().find(|line| line.contains("\"health\"")).expect("a drop is counted");
+    let dropped = text
+        .lines()
+        .find(|line| line.contains("\"health_connections\""))
+        .expect("a drop is counted");
     let dropped: usize = dropped.rsplit(' ').next().unwrap().parse().unwrap();
     assert!(dropped >= 2 * places::MAX, "{dropped}");
 }

@@ -49,7 +49,7 @@ async fn news_come_as_they_happen() {
         event,
         "id: 102\nevent: changed\ndata: {\"id\":102,\"at\":\"2026-01-31T12:34:56.789Z\",\
          \"kind\":\"changed\",\"node\":\"emqx2@127.0.0.1\",\"from\":\"up\",\"to\":\"down\",\
-         \"reason\":\"it\\nsaid so\",\"by\":\"emqx@127.0.0.1\"}\n\n"
+         \"reason\":\"refused\",\"text\":\"it\\nsaid so\",\"by\":\"emqx@127.0.0.1\"}\n\n"
     );
     server.push("emqx2@127.0.0.1", MemberStatus::Up);
     reader.until("id: 103\n").await;
@@ -75,6 +75,32 @@ async fn a_reader_resumes_behind_the_id_it_names() {
 }
 
 #[tokio::test]
+async fn a_newcomer_may_begin_with_the_last_events() {
+    let server = Server::start();
+    let open = async |last: &str| {
+        let mut stream = server.connect().await;
+        let head = format!("GET /api/v1/events?last={last} HTTP/1.1\r\nHost: localhost\r\n\r\n");
+        stream.write_all(head.as_bytes()).await.unwrap();
+        Reader { stream, text: String::new() }
+    };
+    let mut early = open("50").await;
+    early.until("retry: 2000\n").await;
+    for _ in 0..60 {
+        server.push("emqx2@127.0.0.1", MemberStatus::Down);
+    }
+    assert_eq!(early.until("id: 160\n").await.matches("\nid: ").count(), 60);
+    let mut reader = open("50").await;
+    let text = reader.until("id: 160\n").await;
+    assert!(text.contains("\nid: 111\n") && !text.contains("id: 110\n"), "{text}");
+    assert_eq!(text.matches("\nid: ").count(), 50);
+    let mut more = open("1024").await;
+    assert_eq!(more.until("id: 160\n").await.matches("\nid: ").count(), 60);
+    for bad in ["1025", "-1", "x", "50&more=1"] {
+        server.get(&format!("/api/v1/events?last={bad}")).await.assert_error(400, "BAD_REQUEST");
+    }
+}
+
+#[tokio::test]
 async fn an_id_that_is_not_known_resets() {
     let server = Server::start();
     server.push("emqx2@127.0.0.1", MemberStatus::Down);
@@ -97,28 +123,30 @@ async fn silence_is_filled_with_comments() {
     reader.until(": still here\n\n").await;
 }
 
+/// The fault was that as many readers as are allowed kept every other one out.
 #[tokio::test]
-async fn readers_are_limited_and_their_places_freed() {
+async fn readers_that_never_read_keep_no_other_from_the_news() {
     let server = Server::start();
-    let mut readers = Vec::new();
-    for _ in 0..super::super::sse::MAX_READERS {
+    let mut slow = Vec::new();
+    for _ in 0..MAX_READERS {
         let mut reader = Reader::open(&server, None).await;
         reader.until("id: 100\n\n").await;
-        readers.push(reader);
+        slow.push(reader);
     }
-    server.get("/api/v1/events").await.assert_error(503, "SERVICE_UNAVAILABLE");
-    assert_eq!(server.get("/api/v1/members").await.status, 200);
-    drop(readers.pop());
-    let freed = async {
-        loop {
-            let mut reader = Reader::open(&server, None).await;
-            if reader.until("\r\n").await.contains(" 200 ") {
-                break;
-            }
-            tokio::task::yield_now().await;
-        }
-    };
-    tokio::time::timeout(Duration::from_secs(10), freed).await.unwrap();
+    let mut late = Reader::open(&server, None).await;
+    late.until("id: 100\n\n").await;
+    server.push("emqx2@127.0.0.1", MemberStatus::Down);
+    late.until("id: 101\n").await;
+    let mut oldest = slow.swap_remove(0);
+    let mut rest = String::new();
+    // A reset is a way of hanging up, too.
+    let _reset = oldest.stream.read_to_string(&mut rest).await;
+    assert!(!rest.contains("id: 101"), "{rest}");
+    let mut second = slow.swap_remove(1);
+    second.until("id: 101\n").await;
+    let metrics = server.get("/metrics").await.body;
+    let line = "muster_limit_reached_total{limit=\"api_event_readers\"} 1";
+    assert!(metrics.contains(line), "{metrics}");
 }
 
 #[tokio::test]

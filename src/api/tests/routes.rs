@@ -61,7 +61,10 @@ async fn the_members_and_each_of_them() {
         "link": "connected",
         "rtt_ms": 0.25,
         "version": "0.1.0",
-        "self": false
+        "self": false,
+        "tags": {},
+        "draining": false,
+        "broker": null
     });
     assert_eq!(members["members"][0], first);
     assert_eq!(members["members"].as_array().map(Vec::len), Some(3));
@@ -72,13 +75,13 @@ async fn the_members_and_each_of_them() {
         assert_eq!(members["members"].as_array().map(Vec::len), Some(expected));
         assert_eq!(members["members"][0]["status"], query);
     }
-    server.get("/api/v1/members?status=sleepy").await.assert_error(400, "BAD_REQUEST");
 
     let mut one = first;
     one["last_change"] = json!({
         "from": "suspect",
         "to": "suspect",
-        "reason": "silent for 2 s",
+        "reason": "silent",
+        "text": "silent for 2 s",
         "by": "emqx@127.0.0.1",
         "at": "2026-01-31T12:34:56.789Z"
     });
@@ -90,6 +93,45 @@ async fn the_members_and_each_of_them() {
         answer.assert_error(404, "NOT_FOUND");
     }
     server.get("/api/v1/members/%ff").await.assert_error(400, "BAD_REQUEST");
+}
+
+#[tokio::test]
+async fn members_are_filtered() {
+    let mut tagged = snapshot();
+    let broker = |status| {
+        Some(BrokerView { address: "a:1883".into(), status, since: at(), detail: String::new() })
+    };
+    tagged.members[0].tags.insert("zone", "a").unwrap();
+    tagged.members[0].broker = broker(BrokerStatus::Down);
+    tagged.members[1].tags.insert("zone", "b=c").unwrap();
+    tagged.members[1].tags.insert("rack", "").unwrap();
+    tagged.members[1].broker = broker(BrokerStatus::Up);
+    let server = Server::with(config(None), tagged);
+    for (query, expected) in [
+        ("status=up", "emqx@127.0.0.1"),
+        ("status=suspect", "emqx2@127.0.0.1"),
+        ("status=down", "emqx3@::1"),
+        ("tag=zone=a", "emqx2@127.0.0.1"),
+        ("tag=zone%3Db%3Dc", "emqx3@::1"),
+        ("tag=zone=b=c&tag=rack=", "emqx3@::1"),
+        ("broker=up", "emqx3@::1"),
+        ("broker=down&tag=zone=a&status=suspect", "emqx2@127.0.0.1"),
+        ("tag=zone=c", ""),
+        ("tag=zone=a&tag=rack=", ""),
+        ("broker=unknown", ""),
+        ("broker=up&status=up", ""),
+    ] {
+        let members = server.get(&format!("/api/v1/members?{query}")).await.json();
+        let members = members["members"].as_array().unwrap();
+        let names: Vec<_> = members.iter().map(|m| m["node"].as_str().unwrap()).collect();
+        assert_eq!(names.join(" "), expected, "{query}");
+    }
+    for bad in
+        ["status=sleepy", "status=", "broker=none", "tag=zone", "tag==a", "tag=Zone=a", "zone=a"]
+    {
+        let answer = server.get(&format!("/api/v1/members?{bad}")).await;
+        answer.assert_error(400, "BAD_REQUEST");
+    }
 }
 
 #[tokio::test]
@@ -285,46 +327,6 @@ async fn liveness_follows_the_driver() {
 }
 
 #[tokio::test]
-async fn metrics_count_members_and_requests() {
-    let server = Server::start();
-    server.get("/nothing").await;
-    let answer = server.get("/metrics").await;
-    assert!(answer.head.contains("content-type: application/openmetrics-text"), "{answer:?}");
-    for line in [
-        r#"muster_members{status="up"} 1"#,
-        r#"muster_members{status="suspect"} 1"#,
-        r#"muster_members{status="down"} 1"#,
-        r#"muster_http_requests_total{outcome="4xx"} 1"#,
-    ] {
-        assert!(answer.body.lines().any(|have| have == line), "{line} in {}", answer.body);
-    }
-    let mut fewer = snapshot();
-    fewer.members.clear();
-    server.snapshot.send_replace(Arc::new(fewer));
-    assert!(server.get("/metrics").await.body.contains(r#"muster_members{status="up"} 0"#));
-}
-
-#[tokio::test]
-async fn prometheus_targets_are_the_members_that_are_up() {
-    let mut six = snapshot();
-    six.members[1].status = MemberStatus::Up;
-    let server = Server::with(config(None), six);
-    let group = |target: &str, node: &str| {
-        json!({"targets": [target], "labels": {
-            "__meta_muster_cluster": "emqxcl", "__meta_muster_node": node, "__meta_muster_role": "core"
-        }})
-    };
-    assert_eq!(
-        server.get("/api/v1/sd/prometheus").await.json(),
-        json!([group("[::1]:18083", "emqx3@::1"), group("127.0.0.1:18083", "emqx@127.0.0.1")])
-    );
-    let ported = server.get("/api/v1/sd/prometheus?port=9100").await.json();
-    assert_eq!(ported[1]["targets"], json!(["127.0.0.1:9100"]));
-    let bad = server.get("/api/v1/sd/prometheus?port=99999").await;
-    bad.assert_error(400, "BAD_REQUEST");
-}
-
-#[tokio::test]
 async fn emqx_s_cluster() {
     let server = Server::start();
     assert_eq!(
@@ -347,7 +349,9 @@ async fn the_page_runs_nothing_but_itself() {
     let nonce = &nonce[..32];
     assert!(answer.body.contains(&format!("<script nonce=\"{nonce}\">")));
     assert!(answer.body.contains(&format!("<style nonce=\"{nonce}\">")));
-    assert!(!answer.body.contains("{nonce}"));
+    for placeholder in ["@NONCE@", "@TOKEN@", "@STYLE@", "@SCRIPT@"] {
+        assert!(!answer.body.contains(placeholder), "{placeholder}");
+    }
     for forbidden in ["src=", "href=", "http://", "https://", "innerHTML", " style=", "onclick"] {
         assert!(!answer.body.contains(forbidden), "{forbidden}");
     }
@@ -380,7 +384,6 @@ async fn the_document_lists_every_route() {
         }
     }
     assert_eq!(documented, served);
-    assert_eq!(served.len(), 18);
     for reference in references(&document) {
         let pointer = reference.strip_prefix('#').unwrap();
         assert!(document.pointer(pointer).is_some(), "{reference} leads nowhere");

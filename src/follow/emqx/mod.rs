@@ -164,7 +164,7 @@ impl Telling {
         }
     }
 
-    fn event(&self, view: &Snapshot, _code: &'static str, text: &str) {
+    fn event(&self, view: &Snapshot, reason: &'static str, text: &str) {
         let status = view.members.iter().find(|member| member.is_self).map(|me| me.status);
         self.events.push(|id| Event {
             id,
@@ -173,7 +173,8 @@ impl Telling {
             node: view.self_node.clone(),
             from: status,
             to: status,
-            reason: text.to_owned(),
+            reason,
+            text: text.to_owned(),
             by: view.self_node.clone(),
         });
     }

@@ -22,7 +22,8 @@ fn push(world: &World, name: &str, kind: EventKind, to: Option<MemberStatus>) {
         node,
         from: Some(MemberStatus::Up),
         to,
-        reason: "a test".into(),
+        reason: "updated",
+        text: "a test".into(),
     });
 }
 

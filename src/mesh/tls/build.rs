@@ -46,7 +46,7 @@ pub(super) struct Loaded {
     pub(super) result: Result<Material, TlsError>,
 }
 
-pub(super) fn provider() -> Arc<CryptoProvider> {
+pub(crate) fn provider() -> Arc<CryptoProvider> {
     Arc::new(rustls::crypto::ring::default_provider())
 }
 
@@ -204,7 +204,7 @@ fn versions(side: &SideOptions) -> Vec<&'static SupportedProtocolVersion> {
     both.into_iter().filter_map(|(wanted, version)| wanted.then_some(version)).collect()
 }
 
-fn key_error(own_path: PathBuf, key_path: PathBuf, error: &rustls::Error) -> TlsError {
+pub(crate) fn key_error(own_path: PathBuf, key_path: PathBuf, error: &rustls::Error) -> TlsError {
     match error {
         rustls::Error::InconsistentKeys(_) => {
             TlsError::KeyMismatch { key: key_path, cert: own_path }

@@ -37,7 +37,7 @@ pub(super) enum TooMuch {
 
 /// Who may send more than [`FREE_HANDSHAKE`].
 #[derive(Clone, Debug)]
-pub(super) struct Allowance(Arc<Semaphore>);
+pub(crate) struct Allowance(Arc<Semaphore>);
 
 impl Default for Allowance {
     fn default() -> Self {
@@ -75,12 +75,12 @@ impl Handshake {
 }
 
 impl<S> Capped<S> {
-    pub(super) fn new(stream: S, allowance: &Allowance) -> Self {
+    pub(crate) fn new(stream: S, allowance: &Allowance) -> Self {
         let handshake = Handshake { received: 0, allowance: allowance.clone(), long: None };
         Self { stream, handshake: Some(handshake) }
     }
 
-    pub(super) fn open(&mut self) {
+    pub(crate) fn open(&mut self) {
         self.handshake = None;
     }
 }

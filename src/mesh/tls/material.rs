@@ -116,7 +116,7 @@ fn options_text(path: &Path, errors: &[TermError]) -> String {
 }
 
 /// The whole of a file that should be short.
-pub(super) fn read(path: &Path) -> Result<Vec<u8>, TlsError> {
+pub(crate) fn read(path: &Path) -> Result<Vec<u8>, TlsError> {
     let failed = |source| TlsError::Read { path: path.to_owned(), source };
     let file = File::open(path).map_err(failed)?;
     let mut bytes = Vec::new();
@@ -132,7 +132,7 @@ fn pem_error(path: &Path, message: impl Into<String>) -> TlsError {
 }
 
 /// Every certificate of a PEM file, in order; at least one.
-pub(super) fn certificates(
+pub(crate) fn certificates(
     path: &Path,
     pem: &[u8],
 ) -> Result<Vec<CertificateDer<'static>>, TlsError> {
@@ -146,7 +146,7 @@ pub(super) fn certificates(
 }
 
 /// The CAs of a PEM file.
-pub(super) fn roots(path: &Path, pem: &[u8]) -> Result<RootCertStore, TlsError> {
+pub(crate) fn roots(path: &Path, pem: &[u8]) -> Result<RootCertStore, TlsError> {
     let mut store = RootCertStore::empty();
     for (index, cert) in certificates(path, pem)?.into_iter().enumerate() {
         store.add(cert).map_err(|error| {
@@ -157,7 +157,7 @@ pub(super) fn roots(path: &Path, pem: &[u8]) -> Result<RootCertStore, TlsError> 
 }
 
 /// The first private key of a PEM file.
-pub(super) fn private_key(
+pub(crate) fn private_key(
     path: &Path,
     pem: &[u8],
     password: Option<&Secret>,

@@ -39,20 +39,27 @@ use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::sync::watch;
 use tokio_rustls::{TlsAcceptor, TlsConnector, TlsStream};
 
+pub(crate) use self::capped::Allowance;
 pub use self::capped::{Capped, FREE_HANDSHAKE, LONG_HANDSHAKES, MAX_HANDSHAKE};
 pub use self::failure::{FailureKind, TlsFailure};
 pub use self::identity::IdentityError;
 pub use self::material::TlsError;
+pub(crate) use self::reload::expiry_warning;
 pub use self::reload::{EXPIRY_WARNING, Look};
 
 use self::build::{Loaded, Material};
-use self::capped::Allowance;
 use self::identity::CertNames;
 use self::optfile::Sni;
 use self::reload::Reload;
 use self::verify::DialedPeer;
 use crate::node::{Host, NodeName};
 use crate::watched::Watched;
+
+/// Reading PEM files, for other parts that speak TLS.
+pub(crate) mod pem {
+    pub(crate) use super::build::{key_error, provider};
+    pub(crate) use super::material::{certificates, private_key, read, roots};
+}
 
 /// New files reach every link within this time: long enough that a mesh of 64 remakes
 /// two links a second, short enough for whoever waits to remove the old CA.

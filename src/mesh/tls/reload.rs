@@ -113,7 +113,7 @@ impl TlsContext {
 }
 
 /// In words, when a certificate has ended or soon will.
-pub(super) fn expiry_warning(not_after: SystemTime, now: SystemTime) -> Option<String> {
+pub(crate) fn expiry_warning(not_after: SystemTime, now: SystemTime) -> Option<String> {
     let end = utc_text(not_after);
     match not_after.duration_since(now) {
         Err(_) => Some(format!("our TLS certificate expired at {end}; peers refuse it")),

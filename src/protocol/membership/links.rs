@@ -191,9 +191,27 @@ pub(super) struct Links {
     /// Dials under way, and how many of them are to unproven nodes.
     pub dialing: usize,
     pub dialing_unproven: usize,
+    /// Answered probes whose round trips nobody took yet.
+    measured: Vec<Duration>,
 }
 
+/// Round trips kept for whoever counts them: far more than are measured between two looks
+/// of a driver. Further ones are not counted, and nothing else is lost.
+const MAX_MEASURED: usize = 256;
+
 impl Links {
+    /// Keeps a round trip for [`Links::take_measured`].
+    pub(super) fn measured(&mut self, rtt: Duration) {
+        if self.measured.len() < MAX_MEASURED {
+            self.measured.push(rtt);
+        }
+    }
+
+    /// Round trips since this was last asked.
+    pub(super) fn take_measured(&mut self) -> Vec<Duration> {
+        std::mem::take(&mut self.measured)
+    }
+
     /// The link to a node over which hellos were exchanged.
     pub(super) fn active(&self, node: &NodeName) -> Option<(LinkKey, &Link)> {
         let key = self.peers.get(node)?.link?;

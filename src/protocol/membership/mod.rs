@@ -253,6 +253,11 @@ impl Membership {
         self.effects.pop_front()
     }
 
+    /// Round trips of probes answered since this was last asked.
+    pub fn take_round_trips(&mut self) -> Vec<Duration> {
+        self.links.take_measured()
+    }
+
     /// When [`Membership::handle_timeout`] wants to be called next.
     pub fn next_deadline(&mut self) -> Option<Duration> {
         let timers = self.timers;

@@ -372,6 +372,7 @@ impl Membership {
         self.detector.sent.remove(&seq);
         if let Some(link) = self.links.links.get_mut(&key) {
             link.answered(now, at);
+            self.links.measured(now.saturating_sub(at));
         }
         if self.detector.probes.remove(&seq).is_some() {
             self.detector.well();

@@ -151,6 +151,43 @@ pub enum Reason {
 }
 
 impl Reason {
+    /// Every reason, for whoever lists them.
+    pub const ALL: [Self; 13] = [
+        Self::Other,
+        Self::Announced,
+        Self::Refuted,
+        Self::Restarted,
+        Self::Refused,
+        Self::Silent,
+        Self::Unrefuted,
+        Self::Stopped,
+        Self::Left,
+        Self::ForceLeft,
+        Self::Autocleaned,
+        Self::Unseen,
+        Self::Updated,
+    ];
+
+    /// For programs: as the API spells it, the same in every version.
+    #[must_use]
+    pub fn code(self) -> &'static str {
+        match self {
+            Self::Other => "other",
+            Self::Announced => "announced",
+            Self::Refuted => "refuted",
+            Self::Restarted => "restarted",
+            Self::Refused => "refused",
+            Self::Silent => "silent",
+            Self::Unrefuted => "unrefuted",
+            Self::Stopped => "stopped",
+            Self::Left => "left",
+            Self::ForceLeft => "force_left",
+            Self::Autocleaned => "autocleaned",
+            Self::Unseen => "unseen",
+            Self::Updated => "updated",
+        }
+    }
+
     /// In words, for operators.
     #[must_use]
     pub fn text(self) -> &'static str {
