@@ -26,7 +26,7 @@ fn rendered(ground: &Arc<Ground>, name: &str, more: &str) -> (Vec<Agent>, String
                 .line(&format!("agent.tags {{ id = \"{k}\" }}"))
                 .line(&format!(
                     "agent.broker {{ kind = tcp, address = \"127.0.0.1:{port}\", probe {{ \
-                     fall = 1000 }} }}"
+                     fall = 100 }} }}"
                 ));
             match k {
                 1 => spec.line(&format!(
