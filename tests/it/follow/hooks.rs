@@ -243,10 +243,10 @@ fn the_vernemq_hook_joins_who_is_alone_to_the_first() {
                 .env("PATH", &path)
                 .env("VERNEMQ_STATE", &state(k).display().to_string())
                 .line(&format!(
-                    "agent.broker {{ kind = tcp, address = \"127.0.0.1:{}\", probe {{ interval = \
-                     100ms, timeout = 100ms }} }}",
+                    "listeners.tcp.default.bind = \"127.0.0.1:{}\"",
                     ground.ports.spare(k)
                 ))
+                .line("agent.broker { kind = tcp, probe { interval = 100ms, timeout = 100ms } }")
                 .line(&format!(
                     "agent.hooks = [{{ on = [broker_up, member_joined, member_updated], command = \
                      [{join:?}] }}]"

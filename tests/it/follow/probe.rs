@@ -12,8 +12,9 @@ use crate::support::programs::skip_without;
 use crate::support::wait::{LONG, eventually};
 
 /// An agent that probes, ten times a second.
-fn agent(ground: &std::sync::Arc<Ground>, broker: &str) -> Agent {
+fn agent(ground: &std::sync::Arc<Ground>, port: u16, broker: &str) -> Agent {
     Spec::new(ground, 1)
+        .line(&format!("listeners.tcp.default.bind = \"127.0.0.1:{port}\""))
         .line(&format!(
             "agent.broker {{ {broker}, probe {{ interval = 100ms, timeout = 100ms }} }}"
         ))
@@ -32,8 +33,7 @@ fn wait_broker(agent: &Agent, status: &str) -> Value {
 fn seen_through_its_lives(start: impl Fn(&Path, u16) -> Broker, freezes: bool) {
     let ground = Ground::new(1);
     let port = ground.ports.spare(0);
-    let agent =
-        agent(&ground, &format!("kind = mqtt, address = \"127.0.0.1:{port}\", required = true"));
+    let agent = agent(&ground, port, "kind = mqtt, required = true");
     let down = wait_broker(&agent, "down");
     assert_eq!(down["kind"], "mqtt");
     assert_eq!(down["address"], format!("127.0.0.1:{port}"));

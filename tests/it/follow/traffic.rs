@@ -125,9 +125,10 @@ fn brokers_behind_haproxy_die_drain_and_return() {
         let ports = &spec.ground().ports;
         let port = ports.spare(spec.k());
         let source = own_template(home, ports.spare(0), &stats);
+        let spec = spec.line(&format!("listeners.tcp.default.bind = \"127.0.0.1:{port}\""));
         let spec = spec.line(&format!(
-            "agent.broker {{ kind = mqtt, address = \"127.0.0.1:{port}\", probe {{ interval = \
-             100ms, timeout = 100ms, rise = 2, fall = 2 }} }}"
+            "agent.broker {{ kind = mqtt, probe {{ target = \
+             \"127.0.0.1:{port}\", interval = 100ms, timeout = 100ms, rise = 2, fall = 2 }} }}"
         ));
         match spec.k() {
             1 => spec.line(&format!(
