@@ -117,9 +117,10 @@ impl Haproxy {
             .stderr(log)
             .spawn()
             .unwrap();
-        std::fs::write(pid_file, child.id().to_string()).unwrap();
         let haproxy = Self { pid_file: pid_file.to_owned(), stats: stats.to_owned(), child };
         eventually("HAProxy to answer", LONG, || haproxy.servers());
+        // Not before: until it is ready, the signal to read its file ends it.
+        std::fs::write(pid_file, haproxy.child.id().to_string()).unwrap();
         haproxy
     }
 
