@@ -183,8 +183,10 @@ fn the_reference_lists_every_key_as_it_is() {
         let row = format!("| `{}` | {default} | {} | `{}` |", key.path, key.allowed, key.env());
         assert!(page.contains(&row), "docs/configuration.md lacks\n{row}");
     }
+    // The tables of keys have four columns, others that name some have three.
     let rows = page
         .lines()
+        .filter(|l| l.matches(" | ").count() == 3)
         .filter(|l| {
             ["node", "cluster", "agent", "listeners"]
                 .iter()
