@@ -6,7 +6,7 @@
 use std::fs::{File, OpenOptions};
 use std::io;
 use std::os::unix::fs::OpenOptionsExt as _;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::process::Stdio;
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
@@ -111,7 +111,7 @@ async fn doctor(args: &DebugArgs) -> String {
 }
 
 /// A new file for its owner's eyes: it names hosts and peers.
-fn write(path: &PathBuf, entries: &[(&str, String)], now: SystemTime) -> io::Result<()> {
+fn write(path: &Path, entries: &[(&str, String)], now: SystemTime) -> io::Result<()> {
     let file = OpenOptions::new().create_new(true).write(true).mode(0o600).open(path)?;
     let mut archive = tar::Builder::new(file);
     for (name, text) in entries {

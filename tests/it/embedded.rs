@@ -22,7 +22,7 @@ fn it_is_built_on_listeners_that_it_is_handed_and_stops_when_told() {
          node.data_dir = {data:?}\ncluster.discovery_strategy = static\n"
     );
     std::fs::write(&file, text).unwrap();
-    let read = move || config::load(&[file.clone()], []);
+    let read = move || config::load(std::slice::from_ref(&file), []);
     let mut loaded = read().unwrap();
     loaded.config.agent.api.listen = "127.0.0.1:0".parse().map(ApiListen::Tcp).unwrap();
 
