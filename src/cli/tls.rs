@@ -107,3 +107,102 @@ impl ServerCertVerifier for Pinned {
         self.provider.signature_verification_algorithms.supported_schemes()
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use rcgen::{BasicConstraints, CertificateParams, IsCa, Issuer, KeyPair};
+    use rustls::ServerConfig;
+    use rustls::pki_types::PrivateKeyDer;
+    use serde_json::Value;
+    use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
+    use tokio::net::TcpListener;
+    use tokio_rustls::TlsAcceptor;
+
+    use super::*;
+    use crate::cli::client::{Client, ClientError};
+    use crate::cli::target::Target;
+
+    /// A certificate for a name, by itself or by an issuer, in a file and as a server needs it.
+    struct Identity {
+        file: PathBuf,
+        server: Arc<ServerConfig>,
+    }
+
+    fn identity(file: PathBuf, name: &str, issuer: Option<&Issuer<'static, KeyPair>>) -> Identity {
+        let key = KeyPair::generate().unwrap();
+        let params = CertificateParams::new([name.to_owned()]).unwrap();
+        let certificate = match issuer {
+            Some(issuer) => params.signed_by(&key, issuer).unwrap(),
+            None => params.self_signed(&key).unwrap(),
+        };
+        std::fs::write(&file, certificate.pem()).unwrap();
+        let key = PrivateKeyDer::try_from(key.serialize_der()).unwrap();
+        let provider = Arc::new(rustls::crypto::ring::default_provider());
+        let server = ServerConfig::builder_with_provider(provider)
+            .with_safe_default_protocol_versions()
+            .unwrap()
+            .with_no_client_auth()
+            .with_single_cert(vec![certificate.der().clone()], key)
+            .unwrap();
+        Identity { file, server: Arc::new(server) }
+    }
+
+    /// Answers every request with `null`; where it does so.
+    async fn serve(server: Arc<ServerConfig>) -> Target {
+        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let target = Target::Tls(listener.local_addr().unwrap().to_string());
+        tokio::spawn(async move {
+            loop {
+                let (stream, _) = listener.accept().await.unwrap();
+                // Whoever does not trust it hangs up.
+                let Ok(mut stream) = TlsAcceptor::from(Arc::clone(&server)).accept(stream).await
+                else {
+                    continue;
+                };
+                let mut head = [0; 1024];
+                let _length = stream.read(&mut head).await.unwrap();
+                stream
+                    .write_all(b"HTTP/1.1 200 OK\r\ncontent-length: 4\r\n\r\nnull")
+                    .await
+                    .unwrap();
+            }
+        });
+        target
+    }
+
+    async fn ask(target: &Target, files: TlsFiles) -> Result<Value, ClientError> {
+        let client = Client::new(target.clone(), None, Some(client_config(files).unwrap()));
+        client.get("/").await
+    }
+
+    #[tokio::test]
+    async fn the_agent_s_own_certificate_is_known_under_any_name_and_no_other() {
+        let directory = tempfile::tempdir().unwrap();
+        let agent = identity(directory.path().join("agent.pem"), "elsewhere.example", None);
+        let other = identity(directory.path().join("other.pem"), "127.0.0.1", None);
+        let target = serve(agent.server).await;
+        let own = |file: PathBuf| TlsFiles { own: Some(file), ..TlsFiles::default() };
+        assert_eq!(ask(&target, own(agent.file)).await.unwrap(), Value::Null);
+        let error = ask(&target, own(other.file)).await.unwrap_err();
+        assert!(error.to_string().contains("TLS"), "{error}");
+    }
+
+    #[tokio::test]
+    async fn a_ca_vouches_for_the_name_that_is_asked_for() {
+        let directory = tempfile::tempdir().unwrap();
+        let key = KeyPair::generate().unwrap();
+        let mut params = CertificateParams::default();
+        params.is_ca = IsCa::Ca(BasicConstraints::Unconstrained);
+        let ca = directory.path().join("ca.pem");
+        std::fs::write(&ca, params.self_signed(&key).unwrap().pem()).unwrap();
+        let issuer = Issuer::new(params, key);
+        let file = || directory.path().join("agent.pem");
+        let named = identity(file(), "127.0.0.1", Some(&issuer));
+        let misnamed = identity(file(), "elsewhere.example", Some(&issuer));
+        let files = TlsFiles { cacert: Some(ca), ..TlsFiles::default() };
+        let target = serve(named.server).await;
+        assert_eq!(ask(&target, files.clone()).await.unwrap(), Value::Null);
+        let target = serve(misnamed.server).await;
+        assert!(ask(&target, files).await.is_err());
+    }
+}
