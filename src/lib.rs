@@ -43,7 +43,7 @@
 //! | [`discovery`] | one trait, one file a strategy, one runner | [`backoff`], [`config`], [`cookies`], [`metrics`], [`node`], [`secret`] |
 //! | [`mesh`] | sockets: listen, dial, TCP, TLS, one driver per link | [`cookies`], [`escape`], [`metrics`], [`node`], [`protocol`]`::dist`, [`resolve`], [`secret`], [`throttle`], [`watched`] |
 //! | [`config`] | text to a typed, validated [`config::Config`] | [`attributes`], [`cookies`], [`node`], [`secret`] |
-//! | [`protocol`] | the pure core: no tokio, no sockets, no clock, no global randomness | [`attributes`], [`escape`], [`node`], [`secret`] |
+//! | [`protocol`] | the pure core: no tokio, no sockets, no clock, no global randomness | [`attributes`], [`backoff`], [`escape`], [`node`], [`secret`] |
 //! | [`events`] | the ring of membership news | [`node`], [`view`] |
 //! | [`view`], [`resolve`] | what is seen of members; a name's addresses | [`attributes`], [`node`] |
 //! | [`broker`] | what this node's agent knows of the broker next door | [`attributes`] |

@@ -7,6 +7,7 @@ use rand::RngExt;
 use super::links::{DialFailure, Dialing, LinkKey, Phase};
 use super::record::{Reason, Record};
 use super::{Effect, Membership, Note};
+use crate::backoff::Backoff;
 use crate::node::NodeName;
 
 /// Dials under way at once: a full mesh's worth.
@@ -83,11 +84,10 @@ impl Membership {
     fn backoff(&mut self, node: &NodeName) -> Duration {
         let timing = self.settings.timing;
         let state = self.links.peer(node);
-        let exponent = state.failures.min(16);
-        state.failures += 1;
+        let before = state.failures;
+        state.failures = before.saturating_add(1);
         let first = if state.is_followed { timing.redial_follow } else { timing.redial_min };
-        let delay = (first * (1 << exponent)).min(timing.redial_max);
-        delay.mul_f64(self.rng.random_range(0.5..1.0))
+        Backoff::new(first, timing.redial_max).jittered(before, (0.5, 1.0), &mut self.rng)
     }
 
     /// Dials whoever is due and still wanted.
