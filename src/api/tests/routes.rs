@@ -141,6 +141,7 @@ async fn commands_reach_the_driver_and_its_answers_the_caller() {
     let forced = Action::ForceLeave { node: node("emqx3@::1"), force: true };
     let unforced = Action::ForceLeave { node: node("emqx3@::1"), force: false };
     let invite = Action::Invite { node: node("emqx2@10.0.0.2") };
+    let purge = Action::ForceLeaveBroughtBy { node: node("emqx3@::1") };
     let off = Action::SetDiscovery { enabled: false };
     let (v1, v5) = ("/api/v1/cluster", "/api/v5/cluster");
     for (method, path, body, action, status) in [
@@ -157,6 +158,7 @@ async fn commands_reach_the_driver_and_its_answers_the_caller() {
         ("PUT", format!("{v1}/discovery"), r#"{"enabled":false}"#, off, 200),
         ("DELETE", "/api/v1/members/emqx3@::1".into(), "", unforced.clone(), 204),
         ("DELETE", "/api/v1/members/emqx3%40%3A%3A1?force=true".into(), "", forced, 204),
+        ("DELETE", "/api/v1/members?brought_by=emqx3@::1".into(), "", purge, 204),
         ("PUT", format!("{v5}/emqx2@10.0.0.2/invite"), "", invite.clone(), 200),
         ("PUT", format!("{v5}/emqx2@10.0.0.2/invite"), r#"{"timeout":5000}"#, invite, 200),
         ("DELETE", format!("{v5}/emqx3@::1/force_leave"), "", unforced, 204),
