@@ -22,7 +22,7 @@ RUN apt-get update \
 COPY --from=build /src/target/release/muster /usr/bin/muster
 COPY etc /etc/emqx
 ENV EMQX_ETC_DIR=/etc/emqx \
-    EMQX_NODE__DATA_DIR=/var/lib/muster
+    EMQX_NODE__DATA_DIR=/var/lib/muster/data
 USER emqx
 WORKDIR /var/lib/muster
 VOLUME /var/lib/muster

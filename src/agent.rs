@@ -346,7 +346,12 @@ fn member(
     let driver = Driver {
         machine,
         mesh: Arc::new(mesh),
-        saver: Saver::spawn(dir, config.node.name.clone(), config.cluster.name.clone()),
+        saver: Saver::spawn(
+            dir,
+            config.node.name.clone(),
+            config.cluster.name.clone(),
+            Arc::clone(metrics),
+        ),
         presenter,
         metrics: Arc::clone(metrics),
         discovery: handle,

@@ -4,11 +4,15 @@
 //! it was given and reports which version is on disk. It ends when the saver is
 //! dropped; [`Saver::flush`] waits for the last write.
 
+mod files;
+mod seal;
+
 use std::collections::BTreeMap;
 use std::fs::{self, File, OpenOptions, TryLockError};
-use std::io::{self, Write as _};
-use std::os::unix::fs::{DirBuilderExt as _, OpenOptionsExt as _};
+use std::io::{self, Read as _, Write as _};
+use std::os::unix::fs::DirBuilderExt as _;
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
@@ -16,11 +20,17 @@ use tokio::sync::watch;
 use tracing::warn;
 
 use crate::attributes::MAX_DETAIL;
+use crate::metrics::Metrics;
 use crate::node::{BootId, ClusterId, Incarnation, NodeName, Role};
 use crate::protocol::membership::{Durable, Epoch, Health, Reason, Record, Standing};
 
-/// The format written; older ones are read as long as this release knows them.
-const FORMAT: u32 = 1;
+/// The format written.
+const FORMAT: u32 = 2;
+/// Read as well: that of release 0.1.0, which had no checksum.
+const UNSEALED: u32 = 1;
+
+/// Longest state file read, bytes: as many records as a node may hold, many times over.
+const MAX_FILE: u64 = 64 << 20;
 
 /// Pause after a failed write: a full disk is no reason to spin.
 const RETRY: Duration = Duration::from_secs(1);
@@ -45,6 +55,30 @@ pub enum DiskError {
     Locked {
         /// The directory.
         path: PathBuf,
+    },
+    /// Something else stands where a file of the agent's is to be: somebody's doing.
+    #[error(
+        "{} is {what} where muster keeps a file of its own, and is neither followed nor used: \
+         find out who put it there, remove it, and start again",
+        path.display()
+    )]
+    NotAFile {
+        /// Where.
+        path: PathBuf,
+        /// What stands there.
+        what: &'static str,
+    },
+    /// Every user of the machine may write into the directory.
+    #[error(
+        "every user of this machine may write into {} (mode {mode:04o}), and so could replace \
+         this node's state: run chmod o-w on it, or give node.data_dir a directory of its own",
+        path.display()
+    )]
+    Shared {
+        /// The directory.
+        path: PathBuf,
+        /// Its mode.
+        mode: u32,
     },
 }
 
@@ -117,13 +151,14 @@ impl StateDir {
     pub(super) fn open(path: &Path) -> Result<Self, DiskError> {
         let unusable = |source| DiskError::Unusable { path: path.to_owned(), source };
         fs::DirBuilder::new().recursive(true).mode(0o700).create(path).map_err(unusable)?;
-        let lock = OpenOptions::new()
-            .create(true)
-            .truncate(false)
-            .write(true)
-            .mode(0o600)
-            .open(path.join("lock"))
-            .map_err(unusable)?;
+        if let Some(data_dir) = path.parent() {
+            let here = data_dir.as_os_str().is_empty();
+            files::is_private(if here { Path::new(".") } else { data_dir }, true)?;
+        }
+        files::is_private(path, false)?;
+        let mut options = OpenOptions::new();
+        let lock =
+            files::open(&path.join("lock"), options.create(true).truncate(false).write(true))?;
         match lock.try_lock() {
             Ok(()) => {}
             Err(TryLockError::WouldBlock) => {
@@ -133,20 +168,18 @@ impl StateDir {
         }
         let dir = Self { path: path.to_owned(), _lock: lock };
         // Found out now rather than when the first state is to be saved.
-        let probe = dir.path.join("state.json.new");
-        OpenOptions::new()
-            .create(true)
-            .truncate(true)
-            .write(true)
-            .mode(0o600)
-            .open(&probe)
-            .and_then(|_| fs::remove_file(&probe))
-            .map_err(unusable)?;
+        let new = dir.new_file();
+        files::create_anew(&new)?;
+        fs::remove_file(&new).map_err(unusable)?;
         Ok(dir)
     }
 
     fn file(&self) -> PathBuf {
         self.path.join("state.json")
+    }
+
+    fn new_file(&self) -> PathBuf {
+        self.path.join("state.json.new")
     }
 
     /// Reads the state of this node in this cluster. A file that cannot be read or is
@@ -156,13 +189,7 @@ impl StateDir {
     /// [`DiskError`] when the file is there but cannot be opened, or not be moved.
     pub(super) fn load(&self, node: &NodeName, cluster: &str) -> Result<Durable, DiskError> {
         let path = self.file();
-        let bytes = match fs::read(&path) {
-            Ok(bytes) => bytes,
-            Err(error) if error.kind() == io::ErrorKind::NotFound => {
-                return Ok(Durable::default());
-            }
-            Err(source) => return Err(DiskError::Unusable { path, source }),
-        };
+        let Some(bytes) = read(&path)? else { return Ok(Durable::default()) };
         match parse(&bytes, node, cluster) {
             Ok(durable) => Ok(durable),
             Err(problem) => {
@@ -188,22 +215,42 @@ impl StateDir {
     }
 
     /// Replaces the state file: new file, fsync, rename, fsync of the directory.
-    fn write(&self, bytes: &[u8]) -> io::Result<()> {
-        let new = self.path.join("state.json.new");
-        let mut file =
-            OpenOptions::new().create(true).truncate(true).write(true).mode(0o600).open(&new)?;
-        file.write_all(bytes)?;
-        file.sync_all()?;
-        fs::rename(&new, self.file())?;
-        File::open(&self.path)?.sync_all()
+    fn write(&self, bytes: &[u8]) -> Result<(), DiskError> {
+        let new = self.new_file();
+        let unusable = |source| DiskError::Unusable { path: self.path.clone(), source };
+        let mut file = files::create_anew(&new)?;
+        file.write_all(bytes).map_err(unusable)?;
+        file.sync_all().map_err(unusable)?;
+        fs::rename(&new, self.file()).map_err(unusable)?;
+        File::open(&self.path).and_then(|dir| dir.sync_all()).map_err(unusable)
     }
 }
 
+/// The whole of the file, if it is there.
+fn read(path: &Path) -> Result<Option<Vec<u8>>, DiskError> {
+    let unusable = |source| DiskError::Unusable { path: path.to_owned(), source };
+    let file = match files::open(path, OpenOptions::new().read(true)) {
+        Ok(file) => file,
+        Err(DiskError::Unusable { source, .. }) if source.kind() == io::ErrorKind::NotFound => {
+            return Ok(None);
+        }
+        Err(error) => return Err(error),
+    };
+    let mut bytes = Vec::new();
+    file.take(MAX_FILE).read_to_end(&mut bytes).map_err(unusable)?;
+    Ok(Some(bytes))
+}
+
 fn parse(bytes: &[u8], node: &NodeName, cluster: &str) -> Result<Durable, String> {
+    let expected = if seal::is_sealed(bytes)? { FORMAT } else { UNSEALED };
     let format: Format =
         serde_json::from_slice(bytes).map_err(|error| format!("is damaged ({error})"))?;
-    if format.format != FORMAT {
-        return Err(format!("has format {}, this release reads {FORMAT}", format.format));
+    match format.format {
+        found if found == expected => {}
+        FORMAT => return Err("is damaged (its checksum is missing)".to_owned()),
+        found => {
+            return Err(format!("has format {found}, this release reads {UNSEALED} and {FORMAT}"));
+        }
     }
     let stored: Stored =
         serde_json::from_slice(bytes).map_err(|error| format!("is damaged ({error})"))?;
@@ -288,7 +335,7 @@ fn render(node: &NodeName, cluster: &str, durable: &Durable) -> Vec<u8> {
     // Plain data with text keys always serialises.
     let mut bytes = serde_json::to_vec_pretty(&stored).unwrap_or_default();
     bytes.push(b'\n');
-    bytes
+    seal::sealed(&bytes)
 }
 
 /// A state that is to be on disk.
@@ -318,10 +365,15 @@ pub(super) struct Saver {
 impl Saver {
     /// Starts the task that writes into `dir`.
     #[must_use]
-    pub(super) fn spawn(dir: StateDir, node: NodeName, cluster: String) -> Self {
+    pub(super) fn spawn(
+        dir: StateDir,
+        node: NodeName,
+        cluster: String,
+        metrics: Arc<Metrics>,
+    ) -> Self {
         let (wanted, wishes) = watch::channel(Wanted::default());
         let (report, saved) = watch::channel(Saved::default());
-        tokio::spawn(save(dir, node, cluster, wishes, report));
+        tokio::spawn(save(dir, node, cluster, metrics, wishes, report));
         Self { wanted, saved }
     }
 
@@ -348,21 +400,24 @@ async fn save(
     dir: StateDir,
     node: NodeName,
     cluster: String,
+    metrics: Arc<Metrics>,
     mut wishes: watch::Receiver<Wanted>,
     report: watch::Sender<Saved>,
 ) {
-    let dir = std::sync::Arc::new(dir);
+    let dir = Arc::new(dir);
     while wishes.changed().await.is_ok() {
         loop {
             let Wanted { version, durable } = wishes.borrow_and_update().clone();
             let bytes = render(&node, &cluster, &durable);
-            let to = std::sync::Arc::clone(&dir);
+            let to = Arc::clone(&dir);
             let written = tokio::task::spawn_blocking(move || to.write(&bytes)).await;
             let error = match written {
                 Ok(Ok(())) => None,
+                Ok(Err(DiskError::Unusable { source, .. })) => Some(source.to_string()),
                 Ok(Err(error)) => Some(error.to_string()),
                 Err(crashed) => Some(crashed.to_string()),
             };
+            metrics.state_unsaved.set(i64::from(error.is_some()));
             let file = dir.file();
             let error = error.map(|why| format!("cannot write {}: {why}", file.display()));
             let failed = error.is_some();
