@@ -2,7 +2,7 @@
 
 use std::net::{Ipv4Addr, SocketAddr};
 
-use muster::cli::dev::ports::PortLease;
+use muster::cli::dev::ports::{MAX_AGENTS, PortLease};
 use tokio::sync::mpsc;
 use tokio::time::Instant;
 
@@ -79,18 +79,35 @@ pub(crate) struct Ground {
 
 impl Ground {
     pub(crate) fn new(n: usize) -> Self {
-        let ports = PortLease::any(u16::try_from(n).unwrap()).expect("no free ports");
+        let ports = u16::try_from(n).unwrap().min(MAX_AGENTS);
+        let ports = PortLease::any(ports).expect("no free ports");
         let directory = tempfile::Builder::new().prefix("muster-bench-").tempdir().unwrap();
         Self { ports, directory, n }
     }
 
+    /// Node `k`'s own address: one has ports for a hundred nodes.
+    pub(crate) fn host(k: usize) -> Ipv4Addr {
+        let hosts = (k - 1) / usize::from(MAX_AGENTS);
+        Ipv4Addr::new(127, 0, 0, 1 + u8::try_from(hosts).unwrap())
+    }
+
+    /// Node `k`'s number on its address, from 1.
+    pub(crate) fn slot(k: usize) -> u16 {
+        u16::try_from((k - 1) % usize::from(MAX_AGENTS)).unwrap() + 1
+    }
+
+    /// The node with this number on an address that ends in this.
+    pub(crate) fn node(slot: usize, last: usize) -> usize {
+        slot + (last - 1) * usize::from(MAX_AGENTS)
+    }
+
     /// The address of node `k`'s interface for clients.
     pub(crate) fn api(&self, k: usize) -> SocketAddr {
-        (Ipv4Addr::LOCALHOST, self.ports.api(u16::try_from(k).unwrap())).into()
+        (Self::host(k), self.ports.api(Self::slot(k))).into()
     }
 
     /// The address where node `k` listens for the others.
     pub(crate) fn mesh(&self, k: usize) -> SocketAddr {
-        (Ipv4Addr::LOCALHOST, self.ports.mesh(u16::try_from(k).unwrap())).into()
+        (Self::host(k), self.ports.mesh(Self::slot(k))).into()
     }
 }

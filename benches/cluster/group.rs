@@ -2,6 +2,7 @@
 
 use std::collections::BTreeSet;
 use std::net::SocketAddr;
+use std::ops::Range;
 use std::time::Duration;
 
 use rustix::process::Signal;
@@ -89,6 +90,24 @@ impl Group {
         process.signal(Signal::KILL);
         let time = self.until(since, limit, |group| group.nobody_sees(victim)).await;
         process.end().await;
+        time
+    }
+
+    /// From the first SIGKILL until no survivor has any of the victims in its view.
+    pub(crate) async fn kill_all_until_all_know(
+        &mut self,
+        victims: Range<usize>,
+        limit: Duration,
+    ) -> Option<Duration> {
+        let killed: Vec<Process> =
+            victims.clone().filter_map(|victim| self.processes[victim].take()).collect();
+        let since = Instant::now();
+        killed.iter().for_each(|process| process.signal(Signal::KILL));
+        let nobody_is_seen = |group: &Self| victims.clone().all(|victim| group.nobody_sees(victim));
+        let time = self.until(since, limit, nobody_is_seen).await;
+        for process in killed {
+            process.end().await;
+        }
         time
     }
 

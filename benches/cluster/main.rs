@@ -66,12 +66,14 @@ impl Plan {
     fn formations(&self, system: System, n: usize) -> usize {
         match (system, n, self.quick) {
             (System::Erlang, 3, true) => 1,
-            (System::Erlang, _, true) | (System::Erlang, 50, false) => 0,
+            (System::Erlang, _, true) | (System::Erlang, 50.., false) => 0,
             (System::MusterTls, _, true) => usize::from(n == 20),
+            (System::MusterTls, 51.., _) | (_, 101.., true) => 0,
             (System::Erlang, ..) => 5,
             (_, 3 | 10, true) => 3,
             (_, _, true) => 1,
             (_, 50, false) => 7,
+            (_, 51.., false) => 3,
             (_, _, false) => 11,
         }
     }
@@ -87,6 +89,15 @@ impl Plan {
             (System::Serf, false) => &[(5, 3, 2), (10, 3, 2), (20, 1, 3), (50, 1, 3)],
             (System::Erlang, true) => &[(5, 1, 1)],
             (System::Erlang, false) => &[(5, 3, 2), (10, 3, 3)],
+        }
+    }
+
+    /// Cluster sizes of which half is killed at once.
+    fn halves(&self, system: System) -> &'static [usize] {
+        match (system, self.quick) {
+            (System::Muster, true) => &[20],
+            (System::Muster | System::Serf, false) => &[100, 200],
+            _ => &[],
         }
     }
 
@@ -140,6 +151,7 @@ async fn measure(plan: &Plan, report: &mut Report) {
     }
     for &system in &plan.systems {
         kills(plan, report, system).await;
+        halves(plan, report, system).await;
         freezes(plan, report, system).await;
         footprint(plan, report, system).await;
         if system == System::MusterTls {
@@ -158,24 +170,37 @@ async fn measure(plan: &Plan, report: &mut Report) {
 
 /// The systems take turns, so that whatever else the machine does meets them alike.
 async fn formation(plan: &Plan, report: &mut Report) {
-    for n in [3, 10, 20, 50] {
-        let mut samples: BTreeMap<System, (Samples, usize)> = plan
-            .systems
-            .iter()
-            .map(|&system| (system, (Samples::default(), plan.formations(system, n))))
-            .collect();
-        while samples.values().any(|(_, left)| *left > 0) {
-            for (&system, (samples, left)) in &mut samples {
-                if *left > 0 {
-                    *left -= 1;
-                    samples.push(Group::start(system, n).await.formed(LIMIT).await);
-                }
+    for n in [3, 10, 20, 50, 100, 200, 300] {
+        let mut runs: BTreeMap<System, Formations> = BTreeMap::new();
+        for &system in &plan.systems {
+            let left = plan.formations(system, n);
+            runs.insert(system, Formations { left, ..Formations::default() });
+        }
+        while runs.values().any(|run| run.left > 0) {
+            for (&system, run) in runs.iter_mut().filter(|(_, run)| run.left > 0) {
+                run.left -= 1;
+                let mut group = Group::start(system, n).await;
+                let time = group.formed(LIMIT).await;
+                let used = group.processor_time() / u32::try_from(n).unwrap();
+                run.times.push(time);
+                run.used.push(time.map(|_| used));
             }
         }
-        for (system, (samples, _)) in samples {
-            report.time(&format!("formation, N = {n}"), system, &samples);
+        for (system, run) in &runs {
+            report.time(&format!("formation, N = {n}"), *system, &run.times);
+        }
+        for (system, run) in &runs {
+            report.time(&format!("CPU of an agent until then, N = {n}"), *system, &run.used);
         }
     }
+}
+
+/// Clusters of one system and size.
+#[derive(Default)]
+struct Formations {
+    left: usize,
+    times: Samples,
+    used: Samples,
 }
 
 async fn kills(plan: &Plan, report: &mut Report, system: System) {
@@ -191,6 +216,20 @@ async fn kills(plan: &Plan, report: &mut Report, system: System) {
             }
         }
         report.time(&format!("`kill -9` until all know, N = {n}"), system, &samples);
+    }
+}
+
+async fn halves(plan: &Plan, report: &mut Report, system: System) {
+    for &n in plan.halves(system) {
+        let mut samples = Samples::default();
+        for _ in 0..if plan.quick { 1 } else { 3 } {
+            let Some(mut group) = Group::formed_group(system, n, LIMIT).await else {
+                samples.push(None);
+                continue;
+            };
+            samples.push(group.kill_all_until_all_know(n / 2..n, LIMIT).await);
+        }
+        report.time(&format!("half killed until all others know, N = {n}"), system, &samples);
     }
 }
 

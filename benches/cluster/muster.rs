@@ -32,9 +32,10 @@ impl Authority {
 
     /// Writes a node's files; the lines of configuration that use them.
     fn issue(&self, k: usize, home: &Path) -> String {
+        let name = name(k);
         let key = KeyPair::generate().unwrap();
         let mut params = CertificateParams::default();
-        let uri = format!("muster:emqx{k}@127.0.0.1").try_into().unwrap();
+        let uri = format!("muster:{name}").try_into().unwrap();
         params.subject_alt_names = vec![SanType::URI(uri)];
         let certificate = params.signed_by(&key, &self.issuer).unwrap().pem();
         let (cert, keyfile) = (home.join("cert.pem"), home.join("key.pem"));
@@ -54,18 +55,25 @@ impl Authority {
     }
 }
 
+/// The name of node `k`.
+fn name(k: usize) -> String {
+    format!("emqx{}@{}", Ground::slot(k), Ground::host(k))
+}
+
 pub(crate) fn command(ground: &Ground, k: usize, tls: Option<&Authority>) -> Command {
-    let seeds: Vec<_> = (1..=ground.n).map(|k| format!("\"emqx{k}@127.0.0.1\"")).collect();
+    let seeds: Vec<_> = (1..=ground.n).map(|k| format!("\"{}\"", name(k))).collect();
     let home = ground.directory.path().join(format!("agent{k}"));
     std::fs::create_dir(&home).unwrap();
     let config = home.join("emqx.conf");
     let text = format!(
-        "node {{ name = \"emqx{k}@127.0.0.1\", cookie = benchmark-cookie-7Qx3, data_dir = {:?} }}\n\
+        "node {{ name = \"{}\", cookie = benchmark-cookie-7Qx3, data_dir = {:?} }}\n\
          cluster {{ discovery_strategy = static, static.seeds = [{}] }}\n\
-         agent {{ mesh.base_port = {}, api.listen = \"{}\" }}\n",
+         agent {{ mesh.base_port = {}, mesh.bind = \"{}\", api.listen = \"{}\" }}\n",
+        name(k),
         home.join("data").display().to_string(),
         seeds.join(", "),
         ground.ports.mesh_base(),
+        Ground::host(k),
         ground.api(k),
     );
     let tls = tls.map(|authority| authority.issue(k, &home)).unwrap_or_default();
@@ -97,9 +105,11 @@ pub(crate) async fn observe(api: SocketAddr, n: usize, reporter: Reporter) {
     }
 }
 
-/// The `7` of `emqx7@127.0.0.1`.
+/// The node of a name.
 fn number(node: &str) -> Option<usize> {
-    node.strip_prefix("emqx")?.split('@').next()?.parse().ok()
+    let (slot, host) = node.strip_prefix("emqx")?.split_once('@')?;
+    let last = host.rsplit('.').next()?;
+    Some(Ground::node(slot.parse().ok()?, last.parse().ok()?))
 }
 
 /// Waits until the API answers.
