@@ -206,7 +206,8 @@ pub fn build(
         listener.listen()
     );
     let (snapshot, membership) = if is_singleton(&config) {
-        let (singleton, snapshots) = Singleton::new(&config, &presenter, dir, pulse.clone())?;
+        let (singleton, snapshots) =
+            Singleton::new(&config, &presenter, dir, pulse.clone(), Arc::clone(&metrics))?;
         let running: BoxFuture<'static, ()> = Box::pin(singleton.run(asked));
         (snapshots, running)
     } else {

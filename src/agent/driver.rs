@@ -3,8 +3,17 @@
 //!
 //! Tasks: none of its own; [`Driver::run`] is one future, owned by the agent. It never
 //! awaits anything but its inputs, so that no slow disk, peer or reader holds it up.
+//!
+//! Whatever comes over one link, everybody else has his turn: after each input all others
+//! that wait are looked at: the links' frames, and of these no more than a moment's worth,
+//! what is due, a few commands. What a frame costs is told to its link, which
+//! is read the more slowly ([`crate::mesh::Turn`]). Copies of all members, for readers and
+//! for the disk, are made at a pace.
 
-use std::collections::{BTreeMap, BTreeSet};
+mod itself;
+mod pace;
+
+use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -12,6 +21,8 @@ use tokio::sync::{mpsc, oneshot, watch};
 use tokio::time::{Instant, sleep_until};
 use tracing::{debug, error, info, warn};
 
+use self::itself::Itself;
+use self::pace::{Pace, processor_time};
 use super::disk::{Saved, Saver};
 use super::present::Presenter;
 use super::reach;
@@ -35,8 +46,18 @@ const LAZY_PUBLISH: Duration = Duration::from_millis(1000);
 /// Two answers to who is reached are at least so far apart.
 const REACH_GAP: Duration = Duration::from_millis(20);
 
-/// Inputs taken in a row before effects are carried out and views published.
+/// While everything changes readers see a view that is at most so old.
+const LATEST_PUBLISH: Duration = Duration::from_millis(200);
+
+/// While everything changes the state is saved so often, but for what somebody waits for.
+const SAVE_PAUSE: Duration = Duration::from_millis(500);
+
+/// Events of the mesh taken in a row before others have their turn, and for how long.
 const BATCH: usize = 64;
+const BATCH_TIME: Duration = Duration::from_millis(2);
+
+/// Commands taken in a row.
+const COMMANDS: usize = 8;
 
 /// On the board: what the newest answer of discovery lacks.
 const DISCOVERY_ANSWER: &str = "discovery_answer";
@@ -69,22 +90,51 @@ pub(super) struct Inputs {
 }
 
 /// What is under way.
-#[derive(Debug, Default)]
+#[derive(Debug)]
 pub(super) struct Book {
     next_request: u64,
     replies: BTreeMap<RequestId, oneshot::Sender<Result<(), Refused>>>,
     /// Granted requests that wait for the disk, with the version they wait for.
     waiting: Vec<(u64, RequestId)>,
     saved_version: u64,
-    /// The newest version handed to the saver.
+    /// The newest version handed to the saver, and when.
     wanted_version: u64,
+    wanted_at: Option<Instant>,
     /// The state changed in a way that readers wait for.
     news: bool,
-    /// Only details changed since this was last published.
+    pace: Pace,
     published: Option<Instant>,
     /// When somebody was last told whom this node reaches.
     told_reach: Option<Instant>,
-    unreadable: Throttle,
+    /// Who belongs or was discovered changed since the mesh was told; when it was.
+    crowd_changed: bool,
+    expected_at: Option<Instant>,
+    itself: Itself,
+    /// Why a link was last refused.
+    refusal: &'static str,
+    throttle: Throttle,
+}
+
+impl Default for Book {
+    fn default() -> Self {
+        Self {
+            next_request: 0,
+            replies: BTreeMap::new(),
+            waiting: Vec::new(),
+            saved_version: 0,
+            wanted_version: 0,
+            wanted_at: None,
+            news: true,
+            pace: Pace::new(LATEST_PUBLISH),
+            published: None,
+            told_reach: None,
+            crowd_changed: true,
+            expected_at: None,
+            itself: Itself::default(),
+            refusal: "refused",
+            throttle: Throttle::default(),
+        }
+    }
 }
 
 impl Driver {
@@ -92,24 +142,16 @@ impl Driver {
     /// withdraws this node from the discovery backend.
     pub(super) async fn run(mut self, mut inputs: Inputs) {
         let mut saved = self.saver.saved();
-        self.book.news = true;
         loop {
             self.pulse.beat();
             self.carry_out();
             self.save();
             self.publish();
-            let wake = self.machine.next_deadline().map(|at| self.epoch + at);
-            let far = Instant::now() + LAZY_PUBLISH;
+            let wake = self.wake();
             tokio::select! {
                 biased;
                 _ = &mut inputs.stop => break,
-                Some(event) = inputs.mesh.recv() => {
-                    self.mesh_event(event);
-                    for _ in 1..BATCH {
-                        let Ok(event) = inputs.mesh.try_recv() else { break };
-                        self.mesh_event(event);
-                    }
-                }
+                Some(event) = inputs.mesh.recv() => self.mesh_event(event),
                 Some(event) = inputs.discovery.recv() => self.discovery_event(event),
                 Some(command) = inputs.commands.recv() => self.command(command),
                 Ok(()) = inputs.config.changed() => {
@@ -121,13 +163,53 @@ impl Driver {
                     let state = saved.borrow_and_update().clone();
                     self.saved(&state);
                 }
-                () = sleep_until(wake.unwrap_or(far).min(far)) => {
-                    let now = self.now();
-                    self.machine.handle_timeout(now);
-                }
+                () = sleep_until(wake) => {}
+            }
+            self.sweep(&mut inputs);
+            if saved.has_changed().is_ok_and(|changed| changed) {
+                let state = saved.borrow_and_update().clone();
+                self.saved(&state);
             }
         }
         self.stop().await;
+    }
+
+    /// Gives everybody who waits a turn. Frames come before timers: an answer that is here
+    /// already, while this process waited for a processor, is not late.
+    fn sweep(&mut self, inputs: &mut Inputs) {
+        let start = processor_time();
+        for _ in 0..BATCH {
+            let Ok(event) = inputs.mesh.try_recv() else { break };
+            self.mesh_event(event);
+            if processor_time().saturating_sub(start) > BATCH_TIME {
+                break;
+            }
+        }
+        self.timers();
+        for _ in 0..COMMANDS {
+            let Ok(command) = inputs.commands.try_recv() else { break };
+            self.command(command);
+        }
+        if let Ok(event) = inputs.discovery.try_recv() {
+            self.discovery_event(event);
+        }
+    }
+
+    fn timers(&mut self) {
+        let now = self.now();
+        if self.machine.next_deadline().is_some_and(|at| at <= now) {
+            self.machine.handle_timeout(now);
+        }
+    }
+
+    /// When there is something to do without any input.
+    fn wake(&mut self) -> Instant {
+        let machine = self.machine.next_deadline().map(|at| self.epoch + at);
+        let publish = self.book.news.then(|| self.book.pace.next());
+        let unsaved = self.machine.durable_version() > self.book.wanted_version;
+        let save = self.book.wanted_at.filter(|_| unsaved).map(|at| at + SAVE_PAUSE);
+        let far = Instant::now() + LAZY_PUBLISH;
+        [machine, publish, save].into_iter().flatten().fold(far, Instant::min)
     }
 
     fn now(&self) -> Duration {
@@ -138,6 +220,7 @@ impl Driver {
         let now = self.now();
         self.machine.stop(now);
         self.carry_out();
+        self.book.wanted_at = None;
         self.save();
         let version = self.machine.durable_version();
         let Self { mesh, saver, discovery, .. } = self;
@@ -148,13 +231,20 @@ impl Driver {
         let now = self.now();
         match event {
             MeshEvent::Up { link, peer, dialed, rtt, remote, local } => {
-                self.presenter.linked(LinkKey(link.0), &peer, remote.ip(), local.ip());
-                self.machine.handle_link_up(now, LinkKey(link.0), &peer, dialed, rtt);
+                let key = LinkKey(link.0);
+                self.presenter.linked(key, &peer, remote.ip(), local.ip());
+                self.machine.handle_link_up(now, key, &peer, dialed, rtt);
+                self.book.crowd_changed = true;
             }
-            MeshEvent::Frame { link, payload } if payload == reach::ASK => self.tell_reach(link),
-            MeshEvent::Frame { link, payload } => {
+            MeshEvent::Frame { link, payload, .. } if payload == reach::ASK => {
+                self.tell_reach(link);
+            }
+            MeshEvent::Frame { link, payload, turn } => {
+                let start = processor_time();
                 self.metrics.messages_received.inc();
                 self.machine.handle_frame(now, LinkKey(link.0), &payload);
+                self.carry_out();
+                turn.took(processor_time().saturating_sub(start));
             }
             MeshEvent::Down { link, reason, .. } => {
                 debug!(link = link.0, "link ended: {reason}");
@@ -164,6 +254,9 @@ impl Driver {
             }
             MeshEvent::DialFailed { peer, error, cause, after } => {
                 debug!(%peer, ?after, "dial failed: {error}");
+                if error == DialError::Itself {
+                    return self.met_itself(&peer);
+                }
                 self.presenter.refusals.dial_failed(&peer, &error, cause);
                 self.book.news = true;
                 let failure = failure(error);
@@ -185,6 +278,27 @@ impl Driver {
         let _outcome = self.mesh.send(link, &reach::answer(&snapshot));
     }
 
+    /// A name led back to this node: it is no other node, and not dialled again.
+    fn met_itself(&mut self, name: &NodeName) {
+        let now = self.now();
+        if self.book.itself.met(name) {
+            info!("{name} is this node itself, under another of its addresses");
+        }
+        let named = self.presenter.discovery.nodes.contains(name);
+        let failure = match self.machine.table().member(name) {
+            // Where it last lived there is this process now.
+            Some(_) => DialFailure::Refused,
+            None if named => DialFailure::Yield,
+            None => DialFailure::Rejected("this node itself answers there".to_owned()),
+        };
+        self.machine.handle_dial_failed(now, name, &failure);
+        if named {
+            let answer = self.presenter.discovery.nodes.iter().cloned().collect();
+            let others = self.book.itself.others(&answer);
+            self.machine.handle_contacts(now, &others);
+        }
+    }
+
     fn discovery_event(&mut self, event: DiscoveryEvent) {
         let now = self.now();
         let view = &mut self.presenter.discovery;
@@ -196,15 +310,27 @@ impl Driver {
                 view.notices.clone_from(&notices);
                 self.presenter.board.tell(DISCOVERY_ANSWER, &notices);
                 view.nodes = nodes.iter().cloned().collect();
-                self.machine.handle_discovered(now, &nodes);
+                self.expect();
+                self.machine.handle_discovered(now, &self.book.itself.others(&nodes));
             }
             DiscoveryEvent::Failed { error, nodes } => {
                 view.last_error = Some(error.to_string());
-                let known: BTreeSet<NodeName> = view.nodes.iter().cloned().chain(nodes).collect();
-                self.machine.handle_contacts(now, &known);
+                let known = view.nodes.iter().cloned().chain(nodes).collect();
+                self.machine.handle_contacts(now, &self.book.itself.others(&known));
             }
         }
         self.book.news = true;
+    }
+
+    /// Tells the mesh whose connections are no stranger's.
+    fn expect(&mut self) {
+        let members = self.machine.table().members().map(|record| &record.node);
+        self.mesh.expect(members.chain(&self.presenter.discovery.nodes));
+        for (node, address) in self.presenter.met() {
+            self.mesh.know(node, address);
+        }
+        self.book.crowd_changed = false;
+        self.book.expected_at = Some(Instant::now());
     }
 
     fn command(&mut self, command: Command) {
@@ -232,6 +358,7 @@ impl Driver {
                     self.count(&news);
                     self.presenter.report(news);
                     self.book.news = true;
+                    self.book.crowd_changed = true;
                 }
                 Effect::Note(note) => self.note(note),
                 Effect::Reply(request, Ok(())) => {
@@ -277,21 +404,34 @@ impl Driver {
                 "this node was removed from the cluster by an operator and stays out until join \
                  or discovery enable"
             ),
-            Note::WeRefused(peer, link, text) => {
-                let address = self.presenter.remote(link).map(tracing::field::display);
-                warn!(%peer, address, "refused a link: {}", escaped(&text));
-            }
             Note::Refusal { peer, code, ours, text } => {
-                self.presenter.refusals.refused(&peer, code, ours, &text);
+                // The names of others are their own choice, and not worth remembering.
+                if self.machine.table().get(&peer).is_some()
+                    || self.presenter.discovery.nodes.contains(&peer)
+                {
+                    self.presenter.refusals.refused(&peer, code, ours, &text);
+                }
                 if ours {
+                    self.book.refusal = code.word();
                     let cause = Cause { cause: Word(code.word()) };
                     self.metrics.links_refused.get_or_create(&cause).inc();
+                }
+            }
+            Note::WeRefused(peer, link, text) => {
+                let address = self.presenter.remote(link).map(tracing::field::display);
+                let member = self.machine.table().member(&peer);
+                let held = member.and_then(|member| self.presenter.address(&member.node));
+                let held = held.map_or_else(String::new, |at| format!("; the member is at {at}"));
+                if let Some(more) = self.book.throttle.pass(self.book.refusal) {
+                    warn!(%peer, address, "refused a link: {}{held}{more}", escaped(&text));
                 }
             }
             Note::TheyRefused(peer, link, text) => {
                 let address =
                     link.and_then(|link| self.presenter.remote(link)).map(tracing::field::display);
-                warn!(%peer, address, "{}", escaped(&text));
+                if let Some(more) = self.book.throttle.pass("refused_us") {
+                    warn!(%peer, address, "{}{more}", escaped(&text));
+                }
             }
             Note::Limit(limit) => {
                 let reached = Limit { limit: Word(limit.word()) };
@@ -300,12 +440,16 @@ impl Driver {
                     warn!("a limit is reached ({}): {}", limit.word(), limit.text());
                 }
             }
-            Note::Conflict(Some(text)) => error!("{}", escaped(&text)),
+            Note::Conflict(Some(text)) => {
+                if let Some(more) = self.book.throttle.pass("conflict") {
+                    error!("{}{more}", escaped(&text));
+                }
+            }
             Note::Conflict(None) => info!("the conflict over this node's name is over"),
             Note::BadMessage(peer, text) => {
                 let cause = Cause { cause: Word("unreadable_message") };
                 self.metrics.frames_ignored.get_or_create(&cause).inc();
-                if let Some(more) = self.book.unreadable.pass("unreadable") {
+                if let Some(more) = self.book.throttle.pass("unreadable") {
                     warn!(%peer, "{}{more}", escaped(&text));
                 }
             }
@@ -317,11 +461,15 @@ impl Driver {
         }
     }
 
-    /// Hands a state that is newer than the last one to the saver.
+    /// Hands a state that is newer than the last one to the saver: at once where somebody
+    /// waits for it.
     fn save(&mut self) {
         let version = self.machine.durable_version();
-        if version > self.book.wanted_version {
-            self.book.wanted_version = version;
+        let book = &mut self.book;
+        let paused = book.wanted_at.is_some_and(|at| at.elapsed() < SAVE_PAUSE);
+        if version > book.wanted_version && (!paused || !book.waiting.is_empty()) {
+            book.wanted_version = version;
+            book.wanted_at = Some(Instant::now());
             self.saver.want(version, self.machine.durable());
         }
     }
@@ -352,21 +500,28 @@ impl Driver {
 
     fn reply(&mut self, request: RequestId, result: Result<(), Refused>) {
         // Readers that come right after the answer see what was done.
-        self.book.news = true;
-        self.publish();
+        self.publish_now();
         if let Some(reply) = self.book.replies.remove(&request) {
             // Whoever asked may have gone away.
             let _gone = reply.send(result);
         }
     }
 
-    /// Publishes a snapshot at once after news, and now and then for details.
+    /// Publishes a snapshot after news, at once unless they come without end, and now and
+    /// then for details.
     fn publish(&mut self) {
-        let due =
-            self.book.news || self.book.published.is_none_or(|at| at.elapsed() >= LAZY_PUBLISH);
-        if !due {
-            return;
+        let lazily = self.book.published.is_none_or(|at| at.elapsed() >= LAZY_PUBLISH);
+        if lazily || (self.book.news && self.book.pace.next() <= Instant::now()) {
+            self.publish_now();
         }
+        let told = self.book.expected_at.is_some_and(|at| at.elapsed() < LAZY_PUBLISH);
+        if self.book.crowd_changed && !told {
+            self.expect();
+        }
+    }
+
+    fn publish_now(&mut self) {
+        let start = processor_time();
         self.book.news = false;
         self.book.published = Some(Instant::now());
         let snapshot = self.presenter.snapshot(&self.machine);
@@ -377,13 +532,15 @@ impl Driver {
             }
             changed
         });
+        self.book.pace.took(processor_time().saturating_sub(start));
     }
 }
 
 fn failure(error: DialError) -> DialFailure {
     match error {
         DialError::Refused => DialFailure::Refused,
-        DialError::Yield => DialFailure::Yield,
+        // Of itself the driver takes care before it comes to this.
+        DialError::Yield | DialError::Itself => DialFailure::Yield,
         DialError::Resolve(text) | DialError::Unreachable(text) => DialFailure::Unreachable(text),
         DialError::Timeout => {
             DialFailure::Unreachable("the handshake was not finished in time".to_owned())

@@ -164,7 +164,7 @@ impl<'a> Batch<'a> {
                 self.waiting.remove(&peer);
                 seen.insert(peer, Sight::Failed { error, cause });
             }
-            MeshEvent::Frame { link, payload } => {
+            MeshEvent::Frame { link, payload, .. } => {
                 let Some(peer) = self.links.get(&link) else { return };
                 let Some(Sight::Linked(linked)) = seen.get_mut(peer) else { return };
                 if let Some(rows) = reach::read(&payload) {

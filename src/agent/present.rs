@@ -100,6 +100,16 @@ impl Presenter {
         }
     }
 
+    /// Where admitted nodes were last met.
+    pub(super) fn met(&self) -> impl Iterator<Item = (&NodeName, IpAddr)> {
+        self.addresses.iter().map(|(node, address)| (node, address.ip()))
+    }
+
+    /// Where a member was last met, or lives by its name.
+    pub(super) fn address(&self, node: &NodeName) -> Option<SocketAddr> {
+        self.addresses.get(node).copied().or_else(|| self.literal(node))
+    }
+
     /// Writes a piece of news into the event ring and the log.
     pub(super) fn report(&mut self, news: News) {
         let now = SystemTime::now();
@@ -202,7 +212,7 @@ impl Presenter {
             node: node.clone(),
             status: record.health().map_or(MemberStatus::Down, status),
             role: record.role,
-            address: self.addresses.get(node).copied().or_else(|| self.literal(node)),
+            address: self.address(node),
             incarnation: record.incarnation,
             since: change.map_or(self.started, |change| change.at),
             link: match link {

@@ -16,6 +16,7 @@ use super::supervisor::Pulse;
 use crate::attributes::Broker;
 use crate::command::{Action, Refused};
 use crate::config::Config;
+use crate::metrics::Metrics;
 use crate::node::Incarnation;
 use crate::protocol::membership::Durable;
 use crate::view::{BrokerView, Snapshot};
@@ -40,9 +41,11 @@ impl Singleton {
         presenter: &Presenter,
         dir: StateDir,
         pulse: Pulse,
+        metrics: Arc<Metrics>,
     ) -> Result<(Self, watch::Receiver<Arc<Snapshot>>), DiskError> {
         let durable = dir.load(&config.node.name, &config.cluster.name)?;
-        let saver = Saver::spawn(dir, config.node.name.clone(), config.cluster.name.clone());
+        let (node, cluster) = (config.node.name.clone(), config.cluster.name.clone());
+        let saver = Saver::spawn(dir, node, cluster, metrics);
         let mut snapshot = presenter.singleton(Incarnation(1));
         for member in &mut snapshot.members {
             member.draining.clone_from(&durable.draining);

@@ -93,8 +93,11 @@ impl ShakeError {
                 HandshakeError::Closed(_)
                     | HandshakeError::Simultaneous
                     | HandshakeError::AlreadyUp
+                    | HandshakeError::Itself
             ),
-            Self::Tls(failure) => failure.kind == FailureKind::Closed,
+            Self::Tls(failure) => {
+                matches!(failure.kind, FailureKind::Closed | FailureKind::Crossed)
+            }
             Self::Timeout => false,
         }
     }

@@ -18,10 +18,12 @@ use tokio::time::{Instant, sleep_until, timeout};
 use tracing::{Instrument, debug};
 
 use super::carrier::{Carrier, Renewal, ShakeError};
+use super::dial;
 use super::queue::Queue;
-use super::rate::Rate;
+use super::rate::{Rate, Used};
 use super::shared::Shared;
 use super::tls::{self, FailureKind, TlsFailure};
+use super::turn::Turns;
 use super::{LinkId, MeshEvent};
 use crate::node::NodeName;
 use crate::protocol::dist::handshake::{Decision, Event as Shake, Handshake, Peer};
@@ -117,8 +119,11 @@ fn step(
                 machine.decide(decision)?;
             }
             Shake::Alive => {
-                let up = machine.peer().is_some_and(|peer| shared.registry().is_up(peer));
-                machine.answer_alive(!up)?;
+                let wanted = machine.peer().is_some_and(|peer| {
+                    let registry = shared.registry();
+                    registry.wants_second(peer) || !registry.is_up(peer)
+                });
+                machine.answer_alive(wanted)?;
             }
             Shake::Done(peer) => return Ok(Some(peer)),
         }
@@ -174,7 +179,7 @@ pub(super) fn start(shared: &Arc<Shared>, up: Established) {
 }
 
 /// A link's whole life, from its report as up to its report as down.
-async fn run(shared: &Shared, up: Established) {
+async fn run(shared: &Arc<Shared>, up: Established) {
     let Established { mut stream, peer, dialed, rtt, remote, local, rest, renewal } = up;
     let (link, queue) = shared.registry().link_up(&shared.local().name, &peer, dialed);
     shared.metrics.links.inc();
@@ -183,7 +188,8 @@ async fn run(shared: &Shared, up: Established) {
     shared.report(up).await;
     let machine = Link::new(shared.settings.times, shared.settings.max_frame, &rest, shared.now());
     drop(rest);
-    let end = Driver::new(shared, link, &queue, machine).run(&mut stream, renewal).await;
+    let end = Driver::new(shared, link, peer.clone(), &queue, machine);
+    let end = end.run(&mut stream, renewal).await;
     // At once, so that no new frame is taken for a link that is gone.
     shared.registry().forget(link);
     queue.close(&end.reason);
@@ -195,11 +201,13 @@ async fn run(shared: &Shared, up: Established) {
 }
 
 struct Driver<'a> {
-    shared: &'a Shared,
+    shared: &'a Arc<Shared>,
     link: LinkId,
+    peer: NodeName,
     queue: &'a Queue,
     machine: Link,
     rate: Rate,
+    turns: Turns,
     /// Taken from the queue and the machine, written up to `written`.
     out: Vec<u8>,
     written: usize,
@@ -211,13 +219,21 @@ struct Driver<'a> {
 }
 
 impl<'a> Driver<'a> {
-    fn new(shared: &'a Shared, link: LinkId, queue: &'a Queue, machine: Link) -> Self {
+    fn new(
+        shared: &'a Arc<Shared>,
+        link: LinkId,
+        peer: NodeName,
+        queue: &'a Queue,
+        machine: Link,
+    ) -> Self {
         Self {
             shared,
             link,
+            peer,
             queue,
             machine,
             rate: Rate::new(Instant::now()),
+            turns: Turns::default(),
             out: Vec::new(),
             written: 0,
             flushed: true,
@@ -238,6 +254,7 @@ impl<'a> Driver<'a> {
         // Deadlines only move into the future, so the timer is set anew when it fires
         // and not with every frame.
         let mut sleep = pin!(sleep_until(self.shared.instant(self.machine.next_deadline())));
+        let mut renewing = false;
         let mut read = 0;
         loop {
             if let Err(end) = self.deliver(read).await {
@@ -267,10 +284,9 @@ impl<'a> Driver<'a> {
                     Err(error) => return End::of(&error),
                 },
                 () = queue.wake.notified() => {}
-                reason = &mut renewal => {
-                    // Forgotten first: a dial that races the end must find no link here.
-                    self.shared.registry().forget(self.link);
-                    queue.close(reason);
+                reason = &mut renewal, if !renewing => {
+                    renewing = true;
+                    dial::renew(self.shared, self.peer.clone(), self.link, reason);
                 }
                 () = &mut sleep => {
                     if self.broken.is_some() {
@@ -301,7 +317,13 @@ impl<'a> Driver<'a> {
         loop {
             match self.machine.poll() {
                 Ok(Some(Event::Payload(payload))) => {
-                    self.shared.report(MeshEvent::Frame { link: self.link, payload }).await;
+                    let turn = tokio::select! {
+                        turn = self.turns.next() => turn,
+                        // Nothing is reported any more, and there is a goodbye to send.
+                        () = self.shared.stopped() => continue,
+                    };
+                    let frame = MeshEvent::Frame { link: self.link, payload, turn };
+                    self.shared.report(frame).await;
                 }
                 Ok(Some(Event::Ignored(why))) => self.shared.ignored(why),
                 Ok(None) => break,
@@ -314,17 +336,26 @@ impl<'a> Driver<'a> {
         }
         if read > 0 {
             let bytes = u32::try_from(read).unwrap_or(u32::MAX);
-            self.resume = self.rate.take(frames, bytes, Instant::now());
-            if self.resume.is_some()
-                && let Some(more) = self.shared.throttle.pass("flood")
-            {
-                tracing::warn!(
-                    link = self.link.0,
-                    "the peer sends faster than it may and is held back{more}"
-                );
+            let used = Used { frames, bytes, work: self.turns.take_spent() };
+            self.resume = self.rate.take(used, Instant::now());
+            if self.resume.is_some() {
+                self.held_back();
             }
         }
         Ok(())
+    }
+
+    /// The peer says more than it may, or what it says keeps this node too busy.
+    fn held_back(&self) {
+        self.shared.metrics.limit("link_rate");
+        if let Some(more) = self.shared.throttle.pass("flood") {
+            tracing::warn!(
+                link = self.link.0,
+                peer = %self.peer,
+                "limit: the peer sends faster than it may, or what costs too much, and is held \
+                 back{more}"
+            );
+        }
     }
 
     /// Takes what is to be written next, once all before it is.

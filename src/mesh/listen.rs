@@ -8,20 +8,21 @@ use std::time::Duration;
 
 use socket2::{Domain, Protocol, Socket, Type};
 use tokio::net::{TcpListener, TcpStream};
-use tokio::time::{sleep, timeout};
+use tokio::time::{Instant, sleep, timeout_at};
 use tracing::{Instrument, debug, debug_span, warn};
 
 use super::carrier::{Carrier, Renewal, ShakeError};
 use super::driver::{self, Established};
-use super::gate::Permit;
+use super::gate::{Ends, Permit};
 use super::shared::Shared;
 use crate::escape::escaped;
 use crate::node::NodeName;
 use crate::protocol::dist::handshake::Handshake;
 
-/// Connections that the kernel finishes before we accept them: fifty agents that
-/// dial at once, many times over. The system may hold it lower.
-const BACKLOG: i32 = 1024;
+/// Connections that the kernel finishes before we accept them: what a flood brings while
+/// this process waits for a processor, since who finds it full tries again after a second.
+/// The system may hold it lower.
+const BACKLOG: i32 = 4096;
 
 /// Pause after a failed accept. What makes accept fail (no descriptors left) does not
 /// go away at once, and the connection stays in the backlog meanwhile.
@@ -84,35 +85,44 @@ pub(super) async fn accept(shared: Arc<Shared>, listener: TcpListener) {
 }
 
 fn admit(shared: &Arc<Shared>, stream: TcpStream, remote: SocketAddr) {
-    match shared.gate.enter(remote.ip()) {
-        Ok(permit) => {
-            let span = debug_span!("link", %remote);
-            shared.spawn(inbound(Arc::clone(shared), stream, remote, permit).instrument(span));
-        }
-        Err(limit) => {
-            shared.refused(limit);
-            if let Some(more) = shared.throttle.pass(limit) {
-                warn!(%remote, limit, "too many connections in their handshake, one is refused{more}");
-            }
+    let Ok(local) = stream.local_addr() else { return };
+    let ends = Ends { near: local, far: remote };
+    let (permit, limit) = shared.gate.enter(ends);
+    if let Some(limit) = limit {
+        shared.refused(limit);
+        if let Some(more) = shared.throttle.pass(limit) {
+            warn!(
+                %remote,
+                limit,
+                "too many connections in their handshake: an older one gives way to a new one{more}"
+            );
         }
     }
+    let span = debug_span!("link", %remote);
+    shared.spawn(inbound(Arc::clone(shared), stream, ends, permit).instrument(span));
 }
 
-pub(super) async fn inbound(
-    shared: Arc<Shared>,
-    stream: TcpStream,
-    remote: SocketAddr,
-    permit: Permit,
-) {
+pub(super) async fn inbound(shared: Arc<Shared>, stream: TcpStream, ends: Ends, permit: Permit) {
     tune(&stream);
-    let Ok(local) = stream.local_addr() else { return };
+    let Ends { near: local, far: remote } = ends;
+    if shared.registry().comes_from_itself(ends) {
+        return debug!(%remote, "a dial of this node came out at itself");
+    }
+    // One deadline for everything up to the link.
+    let deadline = Instant::now() + shared.settings.handshake_timeout;
     let mut machine = Handshake::accept(shared.handshake_prefix(), shared.local(), rand::random());
-    let open = open(&shared, stream, &mut machine);
+    // Who connects and says nothing costs no TLS. Its end shows in the handshake.
+    let mut first = [0];
+    tokio::select! {
+        _ = timeout_at(deadline, stream.peek(&mut first)) => permit.spoke(),
+        () = permit.taken() => return reset(&stream),
+        () = shared.stopped() => return,
+    }
     let opened = tokio::select! {
-        // One deadline for everything up to the link.
-        opened = timeout(shared.settings.handshake_timeout, open) => {
+        opened = timeout_at(deadline, open(&shared, stream, &mut machine, permit.is_known())) => {
             opened.unwrap_or(Err(ShakeError::Timeout))
         }
+        () = permit.taken() => return,
         () = shared.stopped() => return,
     };
     drop(permit);
@@ -128,21 +138,29 @@ pub(super) async fn inbound(
     }
 }
 
+/// Has the kernel forget the connection at once: of a flood's it would keep each for a
+/// minute. A failure only costs that.
+fn reset(stream: &TcpStream) {
+    if let Err(error) = socket2::SockRef::from(stream).set_linger(Some(Duration::ZERO)) {
+        debug!(%error, "socket options");
+    }
+}
+
 /// TLS, where it is asked for, then the handshake.
 async fn open(
     shared: &Shared,
     stream: TcpStream,
     machine: &mut Handshake,
+    known: bool,
 ) -> Result<(Carrier, Option<Renewal>, NodeName), ShakeError> {
     let Some(tls) = &shared.settings.tls else {
         let mut stream = Carrier::Tcp(stream);
         let peer = driver::shake(shared, &mut stream, machine, None).await?;
         return Ok((stream, None, peer.name));
     };
-    // Who connects and says nothing costs no TLS. Its end shows in the handshake.
-    let _something = stream.peek(&mut [0]).await;
+    let goes_on = |said: &[u8]| shared.registry().goes_on(said, Instant::now());
     // Boxed: TLS handshakes are large, and no cost to those without.
-    let (stream, certificate) = Box::pin(tls.accept(stream)).await?;
+    let (stream, certificate) = Box::pin(tls.accept(stream, known, goes_on)).await?;
     let mut stream = Carrier::Tls(Box::new(stream));
     let peer = driver::shake(shared, &mut stream, machine, Some(&certificate)).await?;
     Ok((stream, Some(Renewal::new(tls, &certificate)), peer.name))

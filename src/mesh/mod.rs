@@ -11,6 +11,7 @@
 //! | inbound, one a connection | accept | with its handshake |
 //! | dial, one a peer at a time | [`Mesh::dial`] | with its handshake |
 //! | link, one a link | inbound or dial, after the handshake | when the connection does |
+//! | renewal, one a TLS link that is to be made anew | link | when the old link has ended |
 //!
 //! All of them are counted; [`Mesh::shutdown`] returns when the last is gone. A
 //! dropped [`Mesh`] ends them too, unwaited.
@@ -19,13 +20,15 @@
 //!
 //! [`MeshEvent`]s come through one bounded channel of [`EVENT_QUEUE`] places. While it
 //! is full the links' tasks wait, so nothing is lost and the peers are held back by
-//! TCP. Of one link the order is `Up`, any `Frame`s, exactly one `Down`. Every
+//! TCP. Of one link at most [`TURNS`] frames wait there, so that a link that floods has
+//! that many places and no more; and a link whose frames take more than its share of the
+//! receiver's time ([`Turn::took`]) is read the more slowly. Of one link the order is `Up`, any `Frame`s, exactly one `Down`. Every
 //! [`Mesh::dial`] that started an attempt ends in one `Up` with `dialed`, or one
 //! `DialFailed`. Nothing is reported once a shutdown began.
 //!
 //! Two links to one peer may be up for a moment: when both nodes dial at once and
-//! neither notices in time, and when the peer has lost a link that still looks up
-//! here (the protocol's `alive`). The receiver of the events closes one. The end of
+//! neither notices in time, when the peer has lost a link that still looks up here (the
+//! protocol's `alive`), and when a TLS link is made anew. The receiver of the events closes one. The end of
 //! one of two links says nothing about the peer.
 
 mod carrier;
@@ -37,18 +40,22 @@ mod queue;
 mod rate;
 mod registry;
 mod shared;
+mod turn;
 
 pub mod tls;
 
-use std::net::SocketAddr;
+use std::net::{IpAddr, SocketAddr};
 use std::sync::Arc;
 use std::time::Duration;
 
 use tokio::net::TcpListener;
 use tokio::sync::{mpsc, watch};
 
-pub use self::gate::{MAX_UNAUTHENTICATED, MAX_UNAUTHENTICATED_PER_ADDRESS};
+pub use self::gate::{
+    MAX_UNAUTHENTICATED, MAX_UNAUTHENTICATED_KNOWN, MAX_UNAUTHENTICATED_PER_ADDRESS,
+};
 pub use self::queue::{QUEUE_BYTES, QUEUE_FRAMES};
+pub use self::turn::{TURNS, Turn};
 pub use crate::protocol::dist::link::LinkTimes;
 
 use self::shared::Shared;
@@ -87,6 +94,9 @@ pub enum DialError {
     /// from it came up while we dialled.
     #[error("another connection between the two nodes goes on")]
     Yield,
+    /// This node itself listens at the address that the name has.
+    #[error("this node itself answers there")]
+    Itself,
     /// The handshake failed: cookie, flags, certificate, name; in words.
     #[error("{0}")]
     Rejected(String),
@@ -102,6 +112,7 @@ impl DialError {
             Self::Unreachable(_) => "unreachable",
             Self::Timeout => "timeout",
             Self::Yield => "simultaneous",
+            Self::Itself => "itself",
             Self::Rejected(_) => "rejected",
         }
     }
@@ -131,6 +142,8 @@ pub enum MeshEvent {
         link: LinkId,
         /// The payload.
         payload: Vec<u8>,
+        /// Ends when the payload has been dealt with.
+        turn: Turn,
     },
     /// A link ended.
     Down {
@@ -304,6 +317,17 @@ impl Mesh {
             SendOutcome::Queued | SendOutcome::NoLink => {}
         }
         outcome
+    }
+
+    /// Says where an admitted node was met: connections from there are a known node's.
+    pub fn know(&self, node: &NodeName, address: IpAddr) {
+        self.shared.gate.know(node, std::iter::once(address));
+    }
+
+    /// Replaces the nodes that connections are expected from, members and discovered ones.
+    /// What is known of their addresses is kept, and of all others forgotten.
+    pub fn expect<'a>(&self, nodes: impl Iterator<Item = &'a NodeName>) {
+        self.shared.gate.expect(nodes);
     }
 
     /// Ends a link: what is queued is still sent, within a tenth of a second, then the

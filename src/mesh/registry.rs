@@ -1,7 +1,7 @@
 //! Which links are up and which dials are under way: what simultaneous connects are
 //! settled by.
 
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -9,7 +9,9 @@ use tokio::sync::Notify;
 use tokio::time::Instant;
 
 use super::LinkId;
+use super::gate::Ends;
 use super::queue::Queue;
+use super::tls::Crossing;
 use crate::node::NodeName;
 use crate::protocol::dist::handshake::Decision;
 
@@ -27,6 +29,8 @@ pub(super) struct Registry {
     by_peer: HashMap<NodeName, Vec<LinkId>>,
     dials: HashMap<NodeName, Dial>,
     failures: HashMap<NodeName, &'static str>,
+    /// The connections this node dialled, until their handshakes end.
+    dialed: HashSet<Ends>,
     last_id: u64,
 }
 
@@ -34,23 +38,85 @@ pub(super) struct Registry {
 struct Dial {
     since: Instant,
     give_up: Arc<Notify>,
+    /// To put a new link in an old one's place; nobody above the mesh has asked for it.
+    renewal: bool,
+    /// What the peer would say at first if it dialled us as well, and should not.
+    crossing: Option<Crossing>,
 }
 
 impl Registry {
     /// Begins a dial; `None` when one is under way. The answer tells the dial that a
     /// link from the peer came up first.
     pub(super) fn begin_dial(&mut self, peer: &NodeName, now: Instant) -> Option<Arc<Notify>> {
-        if self.dials.contains_key(peer) {
+        if let Some(under_way) = self.dials.get_mut(peer) {
+            under_way.renewal = false;
             return None;
         }
-        let give_up = Arc::new(Notify::new());
-        self.dials.insert(peer.clone(), Dial { since: now, give_up: Arc::clone(&give_up) });
-        Some(give_up)
+        Some(self.insert_dial(peer, now, false))
     }
 
-    /// Ends a dial, whatever came of it.
-    pub(super) fn end_dial(&mut self, peer: &NodeName) {
-        self.dials.remove(peer);
+    /// Begins a dial that is to give a second link to the peer, as [`Self::begin_dial`].
+    pub(super) fn begin_renewal(&mut self, peer: &NodeName, now: Instant) -> Option<Arc<Notify>> {
+        let free = !self.dials.contains_key(peer);
+        free.then(|| self.insert_dial(peer, now, true))
+    }
+
+    fn insert_dial(&mut self, peer: &NodeName, since: Instant, renewal: bool) -> Arc<Notify> {
+        let give_up = Arc::new(Notify::new());
+        let dial = Dial { since, give_up: Arc::clone(&give_up), renewal, crossing: None };
+        self.dials.insert(peer.clone(), dial);
+        give_up
+    }
+
+    /// Ends a dial, whatever came of it; whether somebody above the mesh waits for that.
+    pub(super) fn end_dial(&mut self, peer: &NodeName) -> bool {
+        self.dials.remove(peer).is_some_and(|dial| !dial.renewal)
+    }
+
+    /// Has a dial go on where the peer's crosses it.
+    pub(super) fn prefer_own(&mut self, peer: &NodeName, crossing: Crossing) {
+        if let Some(dial) = self.dials.get_mut(peer) {
+            dial.crossing = Some(crossing);
+        }
+    }
+
+    /// Whether what a peer says at first is about a pair of which our own dial goes on.
+    pub(super) fn goes_on(&self, said: &[u8], now: Instant) -> bool {
+        self.dials.values().any(|dial| {
+            let crossing = dial.crossing.as_ref().map(Crossing::as_bytes);
+            crossing == Some(said) && now.duration_since(dial.since) < PREFERENCE
+        })
+    }
+
+    /// Whether a dial wants a link beside the one that may be up.
+    pub(super) fn wants_second(&self, peer: &NodeName) -> bool {
+        self.dials.get(peer).is_some_and(|dial| dial.renewal)
+    }
+
+    /// Whether a link to the peer is up, other than this one.
+    pub(super) fn has_other(&self, peer: &NodeName, link: LinkId) -> bool {
+        self.by_peer.get(peer).is_some_and(|links| links.iter().any(|other| *other != link))
+    }
+
+    /// Notes a connection that this node dialled.
+    pub(super) fn note_dialed(&mut self, ends: Ends) {
+        self.dialed.insert(ends);
+    }
+
+    /// Whether a noted connection has not come out at this node itself.
+    pub(super) fn is_noted(&self, ends: Ends) -> bool {
+        self.dialed.contains(&ends)
+    }
+
+    /// The connection's handshake is over.
+    pub(super) fn forget_dialed(&mut self, ends: Ends) {
+        self.dialed.remove(&ends);
+    }
+
+    /// Whether an accepted connection is one that this node dialled; then it is not noted
+    /// any more.
+    pub(super) fn comes_from_itself(&mut self, accepted: Ends) -> bool {
+        self.dialed.remove(&accepted.seen_from_there())
     }
 
     /// Whether a link to the peer is up.

@@ -303,8 +303,9 @@ async fn tasks_are_small_enough_for_floods() {
         },);
     let (client, _server) = (client.unwrap(), server.unwrap());
     let remote = client.peer_addr().unwrap();
-    let permit = a.mesh.shared.gate.enter(remote.ip()).unwrap();
-    let task = listen::inbound(Arc::clone(&a.mesh.shared), client, remote, permit);
+    let ends = gate::Ends { near: client.local_addr().unwrap(), far: remote };
+    let (permit, _) = a.mesh.shared.gate.enter(ends);
+    let task = listen::inbound(Arc::clone(&a.mesh.shared), client, ends, permit);
     let size = size_of_val(&task);
     println!("an inbound connection's task: {size} bytes");
     assert!(size < 6 * 1024, "{size}");

@@ -24,6 +24,7 @@ mod embedded;
 mod emqx;
 mod erlang;
 mod etcd;
+mod fairness;
 mod follow;
 mod fuzz_corpus;
 mod k8s;

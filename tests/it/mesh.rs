@@ -71,7 +71,7 @@ impl Scene {
 async fn payload(node: &mut Node, wanted: LinkId) -> Vec<u8> {
     loop {
         match node.event().await {
-            MeshEvent::Frame { link, payload } if link == wanted => return payload,
+            MeshEvent::Frame { link, payload, .. } if link == wanted => return payload,
             MeshEvent::Down { link, reason, .. } if link == wanted => panic!("down: {reason}"),
             _ => {}
         }

@@ -3,7 +3,7 @@
 use std::path::Path;
 use std::time::{Duration, SystemTime};
 
-use muster::mesh::tls::{FailureKind, Look, Peer, TlsContext, TlsError, TlsFailure};
+use muster::mesh::tls::{Crossing, FailureKind, Look, Peer, TlsContext, TlsError, TlsFailure};
 use muster::node::NodeName;
 use rcgen::ExtendedKeyUsagePurpose;
 use rustls::pki_types::pem::PemObject;
@@ -66,7 +66,7 @@ async fn link(dialer: &End, wanted: &NodeName, acceptor: &End) -> (Outcome, Outc
         Ok(peer)
     };
     let accept = async {
-        let (mut stream, peer) = acceptor.context.accept(far).await?;
+        let (mut stream, peer) = acceptor.context.accept(far, false, |_| false).await?;
         let io = async {
             stream.read_u8().await?;
             stream.write_all(b"a").await?;
@@ -99,6 +99,24 @@ async fn two_nodes_of_one_ca() {
     assert_eq!(b.context.warnings(), Vec::<String>::new());
     assert_up(&a, &b).await;
     assert_up(&b, &a).await;
+}
+
+/// The end that dials the other itself refuses at the first message, and is understood.
+#[tokio::test]
+async fn of_two_handshakes_that_cross_one_ends_at_once() {
+    let ca = Ca::new("ca");
+    let a = End::new(A, &ca.pem, &ca.leaf(A_NAMES));
+    let b = End::new(B, &ca.pem, &ca.leaf(B_NAMES));
+    for (pair, crosses) in [((&a, &b), true), ((&b, &a), false)] {
+        let crossing = Crossing::new(&pair.0.name, &pair.1.name);
+        let (near, far) = tokio::io::duplex(4096);
+        let (dialed, accepted) = tokio::join!(a.context.connect(&b.name, near), async {
+            b.context.accept(far, false, |said| said == crossing.as_bytes()).await
+        });
+        let kinds = (dialed.err().map(|e| e.kind), accepted.err().map(|e| e.kind));
+        let expected = crosses.then_some(FailureKind::Crossed);
+        assert_eq!(kinds, (expected, expected));
+    }
 }
 
 #[tokio::test]
@@ -273,7 +291,8 @@ async fn a_dialler_without_a_certificate() {
         .with_no_client_auth();
     let connector = tokio_rustls::TlsConnector::from(std::sync::Arc::new(config));
     let name = rustls::pki_types::ServerName::try_from("127.0.0.1").unwrap();
-    let (_, accepted) = tokio::join!(connector.connect(name, near), good.context.accept(far));
+    let (_, accepted) =
+        tokio::join!(connector.connect(name, near), good.context.accept(far, false, |_| false));
     let failure = accepted.err().unwrap();
     assert_eq!(failure.kind, FailureKind::NoCertificate, "{failure}");
 }
@@ -307,12 +326,12 @@ async fn garbage_is_no_tls() {
     for bytes in [&b"GET / HTTP/1.1\r\n\r\n"[..], &[0, 5, b'N', 0, 0, 0, 0, 0], &[0xff; 64]] {
         let (mut near, far) = tokio::io::duplex(4096);
         near.write_all(bytes).await.unwrap();
-        let failure = a.context.accept(far).await.err().unwrap();
+        let failure = a.context.accept(far, false, |_| false).await.err().unwrap();
         assert_eq!(failure.kind, FailureKind::NotTls, "{failure}");
     }
     let (near, far) = tokio::io::duplex(4096);
     drop(near);
-    let failure = a.context.accept(far).await.err().unwrap();
+    let failure = a.context.accept(far, false, |_| false).await.err().unwrap();
     assert_eq!(failure.kind, FailureKind::Closed, "{failure}");
 }
 

@@ -6,12 +6,14 @@ use std::time::Duration;
 
 use muster::mesh::tls::{REMAKE_WITHIN, TlsContext};
 use muster::node::NodeName;
+use serde_json::Value;
 use tokio::time::timeout;
 
 use crate::cookies::{NEW, OLD, cookie_file, put};
 use crate::support::adversary::{ATTACKER, Door, closed};
-use crate::support::agent::{Agent, Ground, Spec, names};
+use crate::support::agent::{Agent, Ground, Spec};
 use crate::support::cluster::Cluster;
+use crate::support::flood::Flood;
 use crate::support::pki::{Ca, Leaf, TlsFiles};
 use crate::support::wait::{LONG, always, eventually};
 
@@ -80,11 +82,20 @@ fn everything_rotates_without_a_suspicion() {
     let enter = || runtime.block_on(door.enter(ATTACKER, LEFT_BEHIND, NEW));
     let mut link = enter().unwrap();
     everywhere(3, NEW, &|_, files| files.put("ca.pem", &new.pem));
-    // By then every link has been made anew, and nobody has noticed.
+    // By then every link has been made anew, and nobody has noticed: there was a new one
+    // before the old one went, whatever strangers did meanwhile.
     let all = cluster.names();
-    always("every view whole", REMAKE_WITHIN, || {
-        cluster.iter().all(|agent| names(&agent.get("/api/v1/cluster")["running_nodes"]) == all)
+    let targets: Vec<_> =
+        (1..=3).map(|k| (Ipv4Addr::LOCALHOST, cluster.ground().ports.mesh(k)).into()).collect();
+    let flood = Flood::start(targets, 250);
+    let linked = |member: &Value| member["self"] == true || member["link"] == "connected";
+    always("every view whole, and every link up", REMAKE_WITHIN, || {
+        cluster.iter().all(|agent| {
+            let members = agent.get("/api/v1/members")["members"].as_array().unwrap().clone();
+            members.len() == all.len() && members.iter().all(linked)
+        })
     });
+    drop(flood);
     let made: u64 = cluster.iter().map(|agent| agent.handshakes("in", "ok")).sum();
     assert!(made >= 6, "three links were made {made} times");
     assert_eq!(cluster.histories(), before);

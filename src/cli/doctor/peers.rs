@@ -247,6 +247,9 @@ fn judge_failed(known: &Known<'_>, peer: &NodeName, error: &DialError, cause: &s
         DialError::Yield => {
             return Finding::ok("peer", about("a link to this node is up there"));
         }
+        DialError::Itself => {
+            return Finding::ok("peer", about("another name of this node itself"));
+        }
         DialError::Rejected(text) => {
             return Finding::fail("peer", about(text), rejection(known, peer, text, cause));
         }

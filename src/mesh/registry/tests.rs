@@ -1,3 +1,5 @@
+use std::net::SocketAddr;
+
 use tokio::time::timeout;
 
 use super::*;
@@ -64,4 +66,53 @@ fn failures_are_news_once() {
         registry.is_news(&node(&format!("n{number}@h.io")), "cookie");
     }
     assert!(registry.failures.len() <= MAX_FAILURES);
+}
+
+#[test]
+fn a_dial_that_comes_out_at_this_node_is_noticed_once() {
+    let at = |port: u16| SocketAddr::from(([127, 0, 0, 1], port));
+    let dialed = Ends { near: at(40_000), far: at(6370) };
+    let mut registry = Registry::default();
+    registry.note_dialed(dialed);
+    // Another's connection from the same port, to another of our addresses.
+    assert!(!registry.comes_from_itself(Ends { near: at(6371), far: at(40_000) }));
+    assert!(registry.is_noted(dialed));
+    assert!(registry.comes_from_itself(Ends { near: at(6370), far: at(40_000) }));
+    assert!(!registry.is_noted(dialed));
+    registry.forget_dialed(dialed);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_renewal_wants_a_second_link_and_nobody_waits_for_it() {
+    let (own, peer) = (node("b@h.io"), node("a@h.io"));
+    let now = Instant::now();
+    let mut registry = Registry::default();
+    let (old, _) = registry.link_up(&own, &peer, true);
+    assert!(!registry.wants_second(&peer) && !registry.has_other(&peer, old));
+    registry.begin_renewal(&peer, now).unwrap();
+    assert!(registry.wants_second(&peer) && registry.begin_renewal(&peer, now).is_none());
+    assert!(!registry.end_dial(&peer));
+    registry.begin_renewal(&peer, now).unwrap();
+    registry.link_up(&own, &peer, true);
+    assert!(registry.has_other(&peer, old) && !registry.wants_second(&peer));
+    // Whoever asks for a dial meanwhile is told what comes of it.
+    registry.begin_renewal(&peer, now).unwrap();
+    assert!(registry.begin_dial(&peer, now).is_none());
+    assert!(registry.end_dial(&peer));
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_handshake_that_crosses_our_own_is_known_by_what_it_says_first() {
+    let (own, peer) = (node("b@h.io"), node("a@h.io"));
+    let now = Instant::now();
+    let said = Crossing::new(&peer, &own);
+    let mut registry = Registry::default();
+    registry.prefer_own(&peer, said.clone());
+    assert!(!registry.goes_on(said.as_bytes(), now), "nobody is dialled");
+    registry.begin_dial(&peer, now).unwrap();
+    assert!(!registry.goes_on(said.as_bytes(), now), "ours has not come so far");
+    registry.prefer_own(&peer, said.clone());
+    assert!(registry.goes_on(said.as_bytes(), now));
+    assert!(!registry.goes_on(Crossing::new(&own, &peer).as_bytes(), now));
+    assert!(!registry.goes_on(said.as_bytes(), now + PREFERENCE), "ours is stuck");
 }

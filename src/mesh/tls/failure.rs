@@ -36,6 +36,8 @@ pub enum FailureKind {
     TooMuch,
     /// The connection ended.
     Closed,
+    /// A handshake between the two in the other direction goes on instead.
+    Crossed,
 }
 
 impl FailureKind {
@@ -54,6 +56,7 @@ impl FailureKind {
             Self::NotTls => "tls_garbage",
             Self::TooMuch => "tls_too_much",
             Self::Closed => "tls_closed",
+            Self::Crossed => "simultaneous",
         }
     }
 }
@@ -99,6 +102,13 @@ impl TlsFailure {
         }
     }
 
+    pub(super) fn crossed() -> Self {
+        Self::new(
+            FailureKind::Crossed,
+            "the two nodes connect to each other at the same time; the other attempt goes on",
+        )
+    }
+
     fn new(kind: FailureKind, text: impl Into<String>) -> Self {
         Self { kind, text: text.into() }
     }
@@ -108,6 +118,7 @@ impl TlsFailure {
         match error {
             Error::InvalidCertificate(error) => certificate(error),
             Error::NoCertificatesPresented => identity(&IdentityError::Missing),
+            Error::AlertReceived(AlertDescription::NoApplicationProtocol) => Self::crossed(),
             Error::AlertReceived(alert) => Self::new(K::PeerRefused, refusal(*alert)),
             Error::PeerIncompatible(
                 PeerIncompatible::NoCertificateRequestSignatureSchemesInCommon

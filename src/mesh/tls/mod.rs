@@ -20,6 +20,7 @@
 
 mod build;
 mod capped;
+mod crossing;
 mod failure;
 pub mod identity;
 mod material;
@@ -35,12 +36,14 @@ use std::time::{Duration, SystemTime};
 
 use rustls::ClientConfig;
 use rustls::pki_types::{CertificateDer, ServerName};
-use tokio::io::{AsyncRead, AsyncWrite};
+use rustls::server::Acceptor;
+use tokio::io::{AsyncRead, AsyncWrite, AsyncWriteExt as _};
 use tokio::sync::watch;
-use tokio_rustls::{TlsAcceptor, TlsConnector, TlsStream};
+use tokio_rustls::{LazyConfigAcceptor, TlsConnector, TlsStream};
 
 pub(crate) use self::capped::Allowance;
 pub use self::capped::{Capped, FREE_HANDSHAKE, LONG_HANDSHAKES, MAX_HANDSHAKE};
+pub use self::crossing::Crossing;
 pub use self::failure::{FailureKind, TlsFailure};
 pub use self::identity::IdentityError;
 pub use self::material::TlsError;
@@ -81,7 +84,9 @@ struct Inner {
     current: RwLock<Arc<Material>>,
     generation: watch::Sender<u64>,
     reload: Mutex<Reload>,
-    allowance: Allowance,
+    /// For connections that strangers may have begun, and for all others.
+    strangers: Allowance,
+    known: Allowance,
 }
 
 /// Who is at the other end of a TLS link, as far as certificates say.
@@ -144,24 +149,41 @@ impl TlsContext {
             current: RwLock::new(Arc::new(material)),
             generation: watch::Sender::new(1),
             reload: Mutex::new(reload),
-            allowance: Allowance::default(),
+            strangers: Allowance::default(),
+            known: Allowance::default(),
         })))
     }
 
     /// The TLS handshake of an accepted connection. To be run under a deadline; dropping
-    /// it closes the connection.
+    /// it closes the connection. `known`: it comes from where a known node lives, and long
+    /// handshakes of strangers do not count against its own. `goes_on`: whether a handshake
+    /// of ours to the peer goes on instead of this one ([`Crossing`]).
     ///
     /// # Errors
     /// Why the peer was not let in, or went away.
-    pub async fn accept<S>(&self, stream: S) -> Result<(TlsStream<Capped<S>>, Peer), TlsFailure>
+    pub async fn accept<S>(
+        &self,
+        stream: S,
+        known: bool,
+        goes_on: impl Fn(&[u8]) -> bool,
+    ) -> Result<(TlsStream<Capped<S>>, Peer), TlsFailure>
     where
         S: AsyncRead + AsyncWrite + Unpin,
     {
         let (material, generation) = self.current();
-        let acceptor = TlsAcceptor::from(Arc::clone(&material.server));
-        let mut stream = acceptor
-            .accept_with(Capped::new(stream, &self.0.allowance), |connection| {
-                connection.set_buffer_limit(Some(TLS_BUFFER))
+        let allowance = if known { &self.0.known } else { &self.0.strangers };
+        let stream = Capped::new(stream, allowance);
+        let mut first = LazyConfigAcceptor::new(Acceptor::default(), stream)
+            .await
+            .map_err(|error| TlsFailure::from_io(&error))?;
+        if first.client_hello().alpn().is_some_and(|mut names| names.any(goes_on)) {
+            // Whether it is heard or not, this one is over.
+            let _unheard = first.io.write_all(&crossing::REFUSAL).await;
+            return Err(TlsFailure::crossed());
+        }
+        let mut stream = first
+            .into_stream_with(Arc::clone(&material.server), |connection| {
+                connection.set_buffer_limit(Some(TLS_BUFFER));
             })
             .await
             .map_err(|error| TlsFailure::from_io(&error))?;
@@ -188,7 +210,7 @@ impl TlsContext {
         let connector = TlsConnector::from(self.client_config(&material, node));
         let name = server_name(node, material.sni.as_ref());
         let mut stream = connector
-            .connect_with(name, Capped::new(stream, &self.0.allowance), |connection| {
+            .connect_with(name, Capped::new(stream, &self.0.known), |connection| {
                 connection.set_buffer_limit(Some(TLS_BUFFER));
             })
             .await
@@ -266,16 +288,16 @@ impl TlsContext {
     }
 
     fn client_config(&self, material: &Material, node: &NodeName) -> Arc<ClientConfig> {
-        let Some(chain) = material.dialed_chain.as_ref().filter(|_| self.0.verify_node_name) else {
-            return Arc::clone(&material.client);
-        };
-        let verifier = DialedPeer {
-            chain: Some(Arc::clone(chain)),
-            node: Some(node.clone()),
-            algorithms: material.client.crypto_provider().signature_verification_algorithms,
-        };
         let mut config = ClientConfig::clone(&material.client);
-        config.dangerous().set_certificate_verifier(Arc::new(verifier));
+        config.alpn_protocols = vec![Crossing::new(&self.0.own, node).as_bytes().to_vec()];
+        if let Some(chain) = material.dialed_chain.as_ref().filter(|_| self.0.verify_node_name) {
+            let verifier = DialedPeer {
+                chain: Some(Arc::clone(chain)),
+                node: Some(node.clone()),
+                algorithms: material.client.crypto_provider().signature_verification_algorithms,
+            };
+            config.dangerous().set_certificate_verifier(Arc::new(verifier));
+        }
         Arc::new(config)
     }
 

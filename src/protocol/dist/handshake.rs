@@ -102,6 +102,9 @@ pub enum HandshakeError {
     /// The peer speaks the handshake of OTP 22 or older.
     #[error("the peer speaks an old version of the distribution protocol (before OTP 23)")]
     OldVersion,
+    /// This node at both ends: it listens at the address that was dialled.
+    #[error("this node itself answers there, under its own name")]
+    Itself,
     /// The peer lacks capabilities that the protocol makes mandatory.
     #[error("the peer lacks mandatory capabilities (flags {0:#x})")]
     Flags(u64),
@@ -139,6 +142,7 @@ impl HandshakeError {
             Self::Garbage(_) | Self::TooLong(_) | Self::Tls => "garbage",
             Self::BadName(_) | Self::OtherName(_) => "name",
             Self::OwnName => "own_name",
+            Self::Itself => "itself",
             Self::OldVersion | Self::Flags(_) => "version",
             Self::WrongCookie | Self::UnprovenPeer | Self::CookieRefused => "cookie",
             Self::NotAllowed => "not_allowed",
@@ -410,6 +414,9 @@ impl Handshake {
         let read = (|| Some((fields.u64()?, fields.u32()?, fields.u32()?, fields.name()?)))();
         let Some((flags, challenge, creation, name)) = read else { return Err(self.garbage()) };
         let name = parse_name(name)?;
+        if name == self.local.name && creation == self.local.creation {
+            return Err(HandshakeError::Itself);
+        }
         if self.peer.as_ref() != Some(&name) {
             return Err(HandshakeError::OtherName(name));
         }
@@ -463,6 +470,12 @@ impl Handshake {
         };
         let name = parse_name(name)?;
         self.peer = Some(name.clone());
+        if name == self.local.name && self.peer_creation == self.local.creation {
+            // A challenge is what says who is here; nobody's answer to it is taken.
+            self.put_status("ok");
+            self.send_challenge();
+            return Err(HandshakeError::Itself);
+        }
         if name == self.local.name {
             self.put_status("not_allowed");
             return Err(HandshakeError::OwnName);

@@ -180,11 +180,14 @@ impl Membership {
     }
 
     /// Two links to one process: both ends keep the one that the greater name dialled,
-    /// and of two that one end dialled the newer.
+    /// and of two that one end dialled the newer. One that has stood for a while did not
+    /// cross the newer on its way: it is being made anew, and goes.
     fn keep_one(&mut self, now: Duration, older: LinkKey, newer: LinkKey, hello: Hello) {
         let by_greater = |link: &Link| link.dialed == (self.me.node > link.peer);
+        let crossed =
+            |link: &Link| now.saturating_sub(link.up_at) < self.settings.timing.hello_timeout;
         let keeps_older = match (self.links.links.get(&older), self.links.links.get(&newer)) {
-            (Some(a), Some(b)) => by_greater(a) && !by_greater(b),
+            (Some(a), Some(b)) => crossed(a) && by_greater(a) && !by_greater(b),
             _ => false,
         };
         let text = "another link to this node is kept".to_owned();

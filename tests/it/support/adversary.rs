@@ -74,8 +74,13 @@ pub async fn shake(stream: &mut Stream, machine: &mut Handshake) -> io::Result<(
             return Err(ErrorKind::UnexpectedEof.into());
         }
         machine.handle(&bytes[..count]);
-        if let Some(Event::Done(_)) = machine.poll().map_err(io::Error::other)? {
-            return Ok(());
+        while let Some(event) = machine.poll().map_err(io::Error::other)? {
+            match event {
+                Event::Done(_) => return Ok(()),
+                // Whatever the other end has: this one knows of no link.
+                Event::Alive => machine.answer_alive(true).map_err(io::Error::other)?,
+                Event::Named(_) => {}
+            }
         }
     }
 }
@@ -124,7 +129,7 @@ impl Door {
 }
 
 /// A healthy peer: an Erlang node as far as the victim can tell.
-struct Friend {
+pub struct Friend {
     door: Door,
     stream: Option<(Stream, Decoder)>,
 }
@@ -136,8 +141,12 @@ impl Friend {
     const PING: &[u8] =
         include_bytes!(concat!(env!("CARGO_MANIFEST_DIR"), "/fuzz/corpus/control/is_auth"));
 
+    pub fn of(door: &Door) -> Self {
+        Self { door: door.clone(), stream: None }
+    }
+
     /// The time of a ping and its pong. A link that was made anew is dialled again first.
-    async fn round_trip(&mut self) -> Duration {
+    pub async fn round_trip(&mut self) -> Duration {
         loop {
             let (stream, decoder) = match &mut self.stream {
                 Some(open) => open,
@@ -190,7 +199,7 @@ impl Scene {
             victim: NodeName::parse(cluster[0].name()).unwrap(),
             tls: friend,
         };
-        let friend = Friend { door: door.clone(), stream: None };
+        let friend = Friend::of(&door);
         let before = cluster.histories();
         Self { cluster, door, friend, before }
     }
@@ -279,8 +288,8 @@ impl Scene {
 
 /// What unauthenticated connections cost an agent, bytes each, once they have sent these
 /// bytes and heard the beginning of an answer, if there is one. The agent is a fresh one,
-/// so that nothing is paid for with memory it has already; then one connection more is
-/// refused for the cause given.
+/// so that nothing is paid for with memory it has already; then for one connection more
+/// one is refused, for the cause given.
 pub async fn cost(spec: Spec, k: u16, attack: Attack<'_>, refused: &str) -> usize {
     let Attack { what, connections, bytes, answered } = attack;
     let agent = spec.seeds(&[""; 0]).start();
@@ -297,7 +306,9 @@ pub async fn cost(spec: Spec, k: u16, attack: Attack<'_>, refused: &str) -> usiz
         }
         held.push(stream);
     }
-    say(to, bytes).await;
+    let mut one_more = connect(to, ATTACKER).await;
+    // The victim may have closed already.
+    let _closed = one_more.write_all(bytes).await;
     eventually(&format!("{what}: {refused}"), LONG, || (agent.metric(refused) == 1).then_some(()));
     // What was sent is read once the memory stands still.
     let now = settled("the agent's memory to stand still", LONG, || resident(&agent));

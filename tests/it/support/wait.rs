@@ -66,6 +66,16 @@ pub fn repeatedly(during: Duration, mut action: impl FnMut(usize)) -> usize {
     rounds
 }
 
+/// Does something at most so often for a while.
+#[allow(clippy::disallowed_methods, reason = "tests of real processes live in real time")]
+pub fn paced(during: Duration, every: Duration, mut action: impl FnMut()) {
+    let start = Instant::now();
+    while start.elapsed() < during {
+        let ((), took) = timed(&mut action);
+        std::thread::sleep(every.saturating_sub(took));
+    }
+}
+
 /// Asks until two answers in a row are the same.
 #[track_caller]
 #[allow(clippy::disallowed_methods, reason = "tests of real processes live in real time")]

@@ -30,6 +30,12 @@ pub struct Watch {
 impl Watch {
     #[track_caller]
     pub fn of(agents: &[Agent]) -> Self {
+        Self::of_each(agents.iter())
+    }
+
+    /// As [`Watch::of`].
+    #[track_caller]
+    pub fn of_each<'a>(agents: impl Iterator<Item = &'a Agent>) -> Self {
         let (sender, news) = channel();
         for agent in agents {
             let mut events = agent.events().unwrap();
