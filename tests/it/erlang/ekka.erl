@@ -118,7 +118,7 @@ learn(Running, Stopped) ->
     set(stopped, Stopped).
 
 note(What) ->
-    Line = io_lib:format("~p ~p ~p.~n", [erlang:system_time(microsecond), node(), What]),
+    Line = io_lib:format("~0p ~0p ~0p.~n", [erlang:system_time(microsecond), node(), What]),
     file:write_file(value(log, undefined), Line, [append]).
 
 %% Reads expressions from the standard input and prints what they are.
