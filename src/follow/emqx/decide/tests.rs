@@ -138,7 +138,7 @@ fn only_a_core_that_serves_is_a_seed() {
     // Its own broker is the first core then, and the others come to it.
     stays(&ALONE.step(&view), DriveState::Waiting, "");
     with(&mut view, "c@h.io", |m| m.role = Role::Replicant);
-    stays(&ALONE.step(&view), DriveState::Waiting, "a@h.io joins first");
+    stays(&ALONE.step(&view), DriveState::Waiting, "brokers before this one join first");
     assert_eq!(ALONE.decide(&view, 0, 2).0, joins("d@h.io"));
     with(&mut view, "d@h.io", |m| m.role = Role::Replicant);
     stays(&ALONE.step(&view), DriveState::Waiting, "no core's broker serves");
@@ -184,7 +184,8 @@ fn a_seed_that_lists_this_broker_already_is_left_alone() {
     let mut asked = Asked::new();
     asked.insert(node("a@h.io"), Ok(brokers.say("a@h.io")));
     asked.insert(node("b@h.io"), Ok(brokers.say("b@h.io")));
-    let step = decide(&view("c@h.io"), &own, &asked, 0, 0);
+    asked.insert(node("d@h.io"), Ok(brokers.say("d@h.io")));
+    let step = decide(&view("c@h.io"), &own, &asked, 0, 1);
     stays(&step, DriveState::Waiting, "lists this broker as running already");
 }
 
