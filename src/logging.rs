@@ -52,7 +52,6 @@ impl fmt::Debug for Log {
 
 impl Log {
     /// Sets from when on lines of which level, and of more severe ones, are written.
-    #[must_use]
     pub fn level_setter(&self) -> impl Fn(Level) + Send + Sync + 'static {
         let handle = self.filter.clone();
         move |level| {

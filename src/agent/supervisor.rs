@@ -69,9 +69,8 @@ pub(super) async fn tell(word: Word) {
         Word::Alive => sd_notify::notify(&[NotifyState::Watchdog]),
         Word::Status(text) => sd_notify::notify(&[NotifyState::Status(&text)]),
     });
-    match timeout(PATIENCE, telling).await {
-        Ok(Ok(Err(error))) => warn!("cannot notify the service manager: {error}"),
-        Ok(Ok(Ok(())) | Err(_)) | Err(_) => {}
+    if let Ok(Ok(Err(error))) = timeout(PATIENCE, telling).await {
+        warn!("cannot notify the service manager: {error}");
     }
 }
 
