@@ -269,7 +269,7 @@ pub fn dns(data: &[u8]) {
     let own = IpAddr::from([10, 0, 0, 1]);
     let Ok(zone) = Zone::new("emqxcl", "muster", Duration::from_secs(1), own) else { return };
     let addresses = (0..100u8).map(|n| IpAddr::from([10, 0, 0, n]));
-    let mut table = Table { able: data.len() % 7 != 0, serial: 1, ..Table::default() };
+    let mut table = Table { able: !data.len().is_multiple_of(7), serial: 1, ..Table::default() };
     table.own.insert(own);
     for ip in addresses {
         let target = zone.address_name(ip);

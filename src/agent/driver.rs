@@ -266,7 +266,8 @@ impl Driver {
     }
 
     /// Answers whom this node reaches. An answer is as long as the view: whoever asks for
-    /// more of them than a person would gets none.
+    /// more of them than a person would gets none. Whoever asks for the first time right
+    /// behind another asks again.
     fn tell_reach(&mut self, link: LinkId) {
         if self.book.told_reach.is_some_and(|at| at.elapsed() < REACH_GAP) {
             self.metrics.dropped("reach");

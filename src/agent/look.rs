@@ -32,6 +32,10 @@ const BATCH_TIME: Duration = Duration::from_secs(12);
 /// A hello, and an answer, come within this after the handshake.
 const HELLO: Duration = Duration::from_secs(2);
 
+/// Who has not answered within this is asked again: an agent answers one at a time, and
+/// leaves out who asks right behind another.
+const ASK_AGAIN: Duration = Duration::from_millis(100);
+
 /// Dials at one time: a cluster of hundreds must not exhaust the file descriptors.
 const AT_ONCE: usize = 32;
 
@@ -123,6 +127,9 @@ struct Batch<'a> {
     ask: bool,
     waiting: BTreeSet<NodeName>,
     links: BTreeMap<LinkId, NodeName>,
+    /// Whose answer is awaited, and when they are asked again.
+    asked: BTreeSet<LinkId>,
+    again: Instant,
     by: Instant,
 }
 
@@ -131,8 +138,16 @@ impl<'a> Batch<'a> {
         for peer in peers {
             mesh.dial(peer.clone());
         }
-        let waiting = peers.iter().cloned().collect();
-        Self { mesh, ask, waiting, links: BTreeMap::new(), by: Instant::now() + BATCH_TIME }
+        let now = Instant::now();
+        Self {
+            mesh,
+            ask,
+            waiting: peers.iter().cloned().collect(),
+            links: BTreeMap::new(),
+            asked: BTreeSet::new(),
+            again: now + ASK_AGAIN,
+            by: now + BATCH_TIME,
+        }
     }
 
     async fn run(
@@ -141,12 +156,24 @@ impl<'a> Batch<'a> {
         seen: &mut BTreeMap<NodeName, Sight>,
     ) {
         while !self.waiting.is_empty() {
-            let Ok(Some(event)) = timeout_at(self.by, events.recv()).await else { break };
-            self.take(event, seen);
+            match timeout_at(self.by.min(self.again), events.recv()).await {
+                Ok(Some(event)) => self.take(event, seen),
+                Ok(None) => break,
+                Err(_elapsed) if Instant::now() >= self.by => break,
+                Err(_elapsed) => self.ask_again(),
+            }
         }
         for link in self.links.keys() {
             self.mesh.close(*link, "seen");
         }
+    }
+
+    fn ask_again(&mut self) {
+        for link in &self.asked {
+            // Where it does not go out, no answer comes, which is then shown.
+            let _sent = self.mesh.send(*link, reach::ASK);
+        }
+        self.again = Instant::now() + ASK_AGAIN;
     }
 
     fn take(&mut self, event: MeshEvent, seen: &mut BTreeMap<NodeName, Sight>) {
@@ -170,10 +197,12 @@ impl<'a> Batch<'a> {
                 if let Some(rows) = reach::read(&payload) {
                     linked.reach = Some(rows);
                     self.waiting.remove(peer);
+                    self.asked.remove(&link);
                 } else if let Ok(Message::Hello(hello)) = Message::decode(&payload) {
                     let asked = self.ask && hello.protocol >= reach::SINCE;
                     linked.hello = Some(hello);
                     if asked {
+                        self.asked.insert(link);
                         // Where it does not go out, no answer comes, which is then shown.
                         let _sent = self.mesh.send(link, reach::ASK);
                     } else {
@@ -182,6 +211,7 @@ impl<'a> Batch<'a> {
                 }
             }
             MeshEvent::Down { link, .. } => {
+                self.asked.remove(&link);
                 if let Some(peer) = self.links.remove(&link) {
                     self.waiting.remove(&peer);
                 }

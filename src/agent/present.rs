@@ -217,6 +217,7 @@ impl Presenter {
             since: change.map_or(self.started, |change| change.at),
             link: match link {
                 Some(_) => LinkState::Connected,
+                None if machine.is_handed_over(node) => LinkState::Connected,
                 None if machine.wants(node) => LinkState::None,
                 None => LinkState::Idle,
             },

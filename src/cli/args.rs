@@ -269,7 +269,7 @@ pub(super) struct DrainArgs {
 pub(super) struct DebugArgs {
     #[command(flatten)]
     pub(super) connect: ConnectArgs,
-    /// The archive's file, which must be new [default: muster-debug-<time>.tar]
+    /// The archive's file, which must be new [default: muster-debug-TIME.tar]
     #[arg(short, long, value_name = "FILE")]
     pub(super) output: Option<PathBuf>,
 }

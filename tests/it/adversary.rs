@@ -10,7 +10,7 @@ use muster::node::{BootId, Incarnation, NodeName, Role};
 use muster::protocol::dist::control::Encoder;
 use muster::protocol::dist::handshake::{Event, Handshake};
 use muster::protocol::membership::{
-    Epoch, Health, Hello, Intent, Message, PROTOCOL, Reason, Record, Standing,
+    Epoch, Health, Hello, Intent, Message, PROTOCOL, PROTOCOL_MIN, Reason, Record, Standing,
 };
 use rustls::pki_types::ServerName;
 use tempfile::TempDir;
@@ -136,7 +136,7 @@ async fn over_tcp_nobody_without_the_cookie_and_the_right_words() {
     let few = name_message(1 << 24, THIEF.as_bytes());
     let say_few = async || drop(say(address, &few).await);
     scene.row("downgraded capabilities", &version, "lacks mandatory capabilities", say_few).await;
-    let downgraded = hello("tests", PROTOCOL - 1);
+    let downgraded = hello("tests", PROTOCOL_MIN - 1);
     let refused = "muster_links_refused_total{cause=\"version\"}";
     let told = async || tell(&door, &downgraded, true).await;
     scene.row("downgraded membership", refused, "speaks protocol versions 0 to 0", told).await;

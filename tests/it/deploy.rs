@@ -90,7 +90,8 @@ fn the_pods_are_named_as_discovery_names_them() {
             assert_eq!(probe.http_get.as_ref().unwrap().path.as_deref(), Some("/readyz"));
             let ports = container.ports.as_ref().unwrap();
             let health = ports.iter().find(|port| port.name.as_deref() == Some("health")).unwrap();
-            let listen = muster::config::load(&[file.clone()], []).unwrap().config.agent.health;
+            let listen =
+                muster::config::load(std::slice::from_ref(&file), []).unwrap().config.agent.health;
             let port = i32::from(listen.listen.unwrap().port());
             assert_eq!(port, health.container_port);
         }

@@ -12,7 +12,9 @@ use crate::support::bind::Bind;
 use crate::support::discovery::{Discovery, config, names};
 
 fn asking(own: &str, name: &str, record_type: RecordType, servers: &[SocketAddr]) -> Config {
-    let dns = DnsDiscovery { name: name.into(), record_type, app_name: "emqx".into() };
+    // As the configuration has it where cluster.dns.app is not set.
+    let app_name = own.split('@').next().unwrap_or_default().to_owned();
+    let dns = DnsDiscovery { name: name.into(), record_type, app_name };
     let mut config = config(own, StrategyConfig::Dns(dns));
     config.agent.discovery.nameservers = servers.to_vec();
     config
@@ -58,7 +60,7 @@ async fn every_record_type_names_the_nodes() {
     assert_eq!(ask("alias.muster.test", RecordType::A).await.unwrap(), a);
     let aaaa = ["emqx@10.0.0.3", "emqx@2001:db8::1"];
     assert_eq!(ask("emqx.muster.test", RecordType::Aaaa).await.unwrap(), aaaa);
-    let srv = ["emqx@S2.muster.test", "emqx@s1.emqx.io"];
+    let srv = ["emqx@s1.emqx.io", "emqx@s2.muster.test"];
     assert_eq!(ask("_emqx._tcp.muster.test", RecordType::Srv).await.unwrap(), srv);
     assert_eq!(ask("_alias._tcp.muster.test", RecordType::Srv).await.unwrap(), srv);
     assert_eq!(ask("_none._tcp.muster.test", RecordType::Srv).await.unwrap(), [""; 0]);

@@ -224,13 +224,13 @@ fn hostile_queries_leave_it_well() {
     let socket = UdpSocket::bind("127.0.0.1:0").unwrap();
     let good = question("nodes.tests.muster");
     let mut scrap = vec![0xff; 4000];
-    for round in 0..2000usize {
+    for (round, byte) in scrap.iter_mut().take(2000).enumerate() {
         let mut bytes = good.clone();
         let at = round % bytes.len();
         bytes[at] = bytes[at].wrapping_add(u8::try_from(round % 251).unwrap());
         socket.send_to(&bytes, server).unwrap();
         socket.send_to(&bytes[..at], server).unwrap();
-        scrap[round] = u8::try_from(round % 256).unwrap();
+        *byte = u8::try_from(round % 256).unwrap();
     }
     socket.send_to(&scrap, server).unwrap();
     // A name that points to itself.

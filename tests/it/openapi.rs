@@ -62,7 +62,8 @@ fn schemathesis_finds_nothing() {
         "--phases=examples,coverage,fuzzing",
         "--max-examples=8",
         "--seed=1",
-        "--workers=4",
+        // Several threads at once run into a fault of CPython 3.11's ast module.
+        "--workers=1",
         "--no-color",
     ];
     run(Path::new(wrapper[0]), &[&wrapper[1..], &arguments].concat(), directory.path());

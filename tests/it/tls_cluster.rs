@@ -92,7 +92,11 @@ fn everything_rotates_without_a_suspicion() {
     always("every view whole, and every link up", REMAKE_WITHIN, || {
         cluster.iter().all(|agent| {
             let members = agent.get("/api/v1/members")["members"].as_array().unwrap().clone();
-            members.len() == all.len() && members.iter().all(linked)
+            let whole = members.len() == all.len() && members.iter().all(linked);
+            if !whole {
+                println!("{} has {members:?}", agent.name());
+            }
+            whole
         })
     });
     drop(flood);
@@ -164,22 +168,22 @@ fn files_that_cannot_be_used_are_told_until_they_can() {
         over_tls(spec)
     });
     let agent = &cluster[0];
-    let encryption = || {
+    let certificate = || {
         let health = agent.get("/readyz?verbose");
         let notices = health["notices"].as_array().unwrap().clone();
-        notices.into_iter().find(|notice| notice["name"] == "encryption").unwrap()
+        notices.into_iter().find(|notice| notice["name"] == "certificate").unwrap()
     };
-    assert_eq!(encryption()["ok"], true);
+    assert_eq!(certificate()["ok"], true);
     let files = TlsFiles::open(&agent.home().join("tls"));
     let good = std::fs::read_to_string(agent.home().join("tls/key.pem")).unwrap();
     files.put("key.pem", &good[..40]);
     let line = agent.wait_log("changed TLS files cannot be used");
     assert!(line.contains("key.pem: not a whole PEM file"), "{line}");
-    eventually("the notice", LONG, || (encryption()["ok"] == false).then_some(()));
+    eventually("the notice", LONG, || (certificate()["ok"] == false).then_some(()));
     assert_eq!(agent.metric("muster_tls_reloads_total{outcome=\"failed\"}"), 1);
     agent.wait_nodes(LONG, &cluster.names(), &[]);
     files.put("key.pem", &good);
-    eventually("the end of the notice", LONG, || (encryption()["ok"] == true).then_some(()));
+    eventually("the end of the notice", LONG, || (certificate()["ok"] == true).then_some(()));
 }
 
 #[test]

@@ -128,7 +128,11 @@ fn told(number: u32, agent: &Agent) {
                     lines
                 });
             }
-            "log" => wanted.iter().for_each(|line| drop(agent.wait_log(line))),
+            "log" => {
+                // A time and a place stand in front of what is said, and fields behind it.
+                let wanted: Vec<_> = wanted.iter().map(|line| format!("<>{line}<>")).collect();
+                compare(&what, &wanted, || agent.logs().lines().map(str::to_owned).collect());
+            }
             "metrics" => {
                 for line in wanted {
                     let counted = try_eventually(LONG, || (agent.metric(line) > 0).then_some(()));

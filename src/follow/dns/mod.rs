@@ -9,7 +9,7 @@
 //!
 //! | task | owner | ends | when it is dropped |
 //! | --- | --- | --- | --- |
-//! | server | [`Server::run`]'s caller | when it is dropped | sockets close at once |
+//! | server | [`serve`]'s caller | when it is dropped | sockets close at once |
 //! | connection, one a TCP client | the server | with the client, its idle time, or the server | an answer may be cut |
 //!
 //! The server never waits for the cluster, another name server or a client.

@@ -3,8 +3,10 @@
 use std::io::{self, Write};
 
 use minijinja::syntax::SyntaxConfig;
-use minijinja::value::Serde;
-use minijinja::{AutoEscape, Environment, Error, UndefinedBehavior, Value};
+use minijinja::value::{Serde, ValueKind};
+use minijinja::{
+    AutoEscape, Environment, Error, Output, State, UndefinedBehavior, Value, escape_formatter,
+};
 use serde::Serialize;
 
 use super::view::{Place, View};
@@ -37,6 +39,7 @@ pub(super) fn render(source: &str, view: &View) -> Result<String, String> {
     let mut environment = Environment::new();
     environment.set_undefined_behavior(UndefinedBehavior::Strict);
     environment.set_auto_escape_callback(|_| AutoEscape::None);
+    environment.set_formatter(print);
     environment.set_fuel(Some(FUEL));
     // A line that only holds a tag leaves nothing behind, and the file ends as the
     // template does.
@@ -61,6 +64,16 @@ pub(super) fn render(source: &str, view: &View) -> Result<String, String> {
         Ok(_) => String::from_utf8(file.bytes).map_err(|error| error.to_string()),
         Err(_) if file.full => Err(format!("it makes a file of more than {MAX_FILE} bytes")),
         Err(error) => Err(words(&error)),
+    }
+}
+
+/// Prints a value: a boolean in lower case, as the files of other programs have it, and
+/// not the engine's `True`; anything else as the engine does.
+fn print(out: &mut Output<'_>, state: &mut State<'_, '_>, value: &Value) -> Result<(), Error> {
+    match value.kind() {
+        ValueKind::Bool if value.is_true() => Ok(out.write_str("true")?),
+        ValueKind::Bool => Ok(out.write_str("false")?),
+        _ => escape_formatter(out, state, value),
     }
 }
 

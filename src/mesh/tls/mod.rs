@@ -29,17 +29,19 @@ mod reload;
 pub mod terms;
 mod verify;
 
+use std::io;
 use std::net::{IpAddr, Ipv4Addr};
 use std::path::{Path, PathBuf};
+use std::pin::Pin;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError, RwLock};
 use std::time::{Duration, SystemTime};
 
-use rustls::ClientConfig;
 use rustls::pki_types::{CertificateDer, ServerName};
 use rustls::server::Acceptor;
+use rustls::{ClientConfig, ServerConfig};
 use tokio::io::{AsyncRead, AsyncWrite, AsyncWriteExt as _};
 use tokio::sync::watch;
-use tokio_rustls::{LazyConfigAcceptor, TlsConnector, TlsStream};
+use tokio_rustls::{Accept, LazyConfigAcceptor, StartHandshake, TlsConnector, TlsStream};
 
 pub(crate) use self::capped::Allowance;
 pub use self::capped::{Capped, FREE_HANDSHAKE, LONG_HANDSHAKES, MAX_HANDSHAKE};
@@ -173,20 +175,19 @@ impl TlsContext {
         let (material, generation) = self.current();
         let allowance = if known { &self.0.known } else { &self.0.strangers };
         let stream = Capped::new(stream, allowance);
-        let mut first = LazyConfigAcceptor::new(Acceptor::default(), stream)
-            .await
-            .map_err(|error| TlsFailure::from_io(&error))?;
-        if first.client_hello().alpn().is_some_and(|mut names| names.any(goes_on)) {
-            // Whether it is heard or not, this one is over.
-            let _unheard = first.io.write_all(&crossing::REFUSAL).await;
-            return Err(TlsFailure::crossed());
-        }
-        let mut stream = first
-            .into_stream_with(Arc::clone(&material.server), |connection| {
-                connection.set_buffer_limit(Some(TLS_BUFFER));
-            })
-            .await
-            .map_err(|error| TlsFailure::from_io(&error))?;
+        // Each step is boxed for itself, so that a peer who stops in one does not cost the
+        // memory of the others.
+        let first = Box::pin(LazyConfigAcceptor::new(Acceptor::default(), stream));
+        let heard = heard(first.await, &goes_on, &material.server)?;
+        let handshake = match heard {
+            Heard::Crosses(first) => {
+                // Whether it is heard or not, this one is over.
+                let _unheard = Box::pin(refuse(first)).await;
+                return Err(TlsFailure::crossed());
+            }
+            Heard::GoesOn(handshake) => handshake,
+        };
+        let mut stream = handshake.await.map_err(|error| TlsFailure::from_io(&error))?;
         let certs = stream.get_ref().1.peer_certificates();
         let peer = self.peer(&material, generation, certs, material.verifies_accepted)?;
         stream.get_mut().0.open();
@@ -318,6 +319,40 @@ impl TlsContext {
         let claim = if self.0.verify_node_name { Claim::Named(names) } else { Claim::Any };
         Ok(Peer { generation, not_after, claim })
     }
+}
+
+/// What a first message leads to.
+enum Heard<S> {
+    /// A handshake of ours goes on instead.
+    Crosses(Box<StartHandshake<Capped<S>>>),
+    GoesOn(Pin<Box<Accept<Capped<S>>>>),
+}
+
+/// Reads what the peer said first.
+fn heard<S>(
+    first: io::Result<StartHandshake<Capped<S>>>,
+    goes_on: impl Fn(&[u8]) -> bool,
+    config: &Arc<ServerConfig>,
+) -> Result<Heard<S>, TlsFailure>
+where
+    S: AsyncRead + AsyncWrite + Unpin,
+{
+    let first = first.map_err(|error| TlsFailure::from_io(&error))?;
+    if first.client_hello().alpn().is_some_and(|mut names| names.any(goes_on)) {
+        return Ok(Heard::Crosses(Box::new(first)));
+    }
+    let handshake = first.into_stream_with(Arc::clone(config), |connection| {
+        connection.set_buffer_limit(Some(TLS_BUFFER));
+    });
+    Ok(Heard::GoesOn(Box::pin(handshake)))
+}
+
+/// Tells the peer that its handshake crosses one that goes on.
+async fn refuse<S>(mut first: Box<StartHandshake<Capped<S>>>) -> io::Result<()>
+where
+    S: AsyncRead + AsyncWrite + Unpin,
+{
+    first.io.write_all(&crossing::REFUSAL).await
 }
 
 /// The name sent to the peer; an IP address is never sent (RFC 6066, 3).

@@ -84,9 +84,11 @@ impl Membership {
         let Some(link) = self.links.links.remove(&key) else { return };
         self.reconciliation.ended(key);
         let peer = link.peer.clone();
+        let is_handed_over = link.is_parting && self.links.is_awaiting_hello(&peer);
         let state = self.links.peer(&peer);
         if state.link == Some(key) {
             state.link = None;
+            state.is_handed_over = is_handed_over;
             state.failures = 0;
             // Whoever held a link to a member that ended unasked finds out why, also where
             // it wants none: nobody else may be looking.
@@ -291,6 +293,7 @@ impl Membership {
         state.failures = 0;
         state.trust_refusal = true;
         state.is_followed = false;
+        state.is_handed_over = false;
         state.complaint = None;
         state.intent = Intent::Meet;
         self.links.unplan(&peer);

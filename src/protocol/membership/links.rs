@@ -150,6 +150,8 @@ pub(super) struct Peer {
     pub dialing: Dialing,
     /// Its link ended unasked, and nobody knows yet why.
     pub is_followed: bool,
+    /// It closed its link, with a word, while another one was up on which no hello had come.
+    pub is_handed_over: bool,
     pub due: Option<Duration>,
     pub failures: u32,
     /// A refused connection proves that its process ended: true after a link to this
@@ -170,6 +172,7 @@ impl Default for Peer {
             link: None,
             dialing: Dialing::No,
             is_followed: false,
+            is_handed_over: false,
             due: None,
             failures: 0,
             trust_refusal: false,
@@ -216,6 +219,11 @@ impl Links {
     pub(super) fn active(&self, node: &NodeName) -> Option<(LinkKey, &Link)> {
         let key = self.peers.get(node)?.link?;
         self.links.get(&key).filter(|link| link.is_active()).map(|link| (key, link))
+    }
+
+    /// Whether a link to a node is up on which no hello has come.
+    pub(super) fn is_awaiting_hello(&self, node: &NodeName) -> bool {
+        self.links.values().any(|link| link.peer == *node && matches!(link.phase, Phase::Silent))
     }
 
     /// Every link over which hellos were exchanged.

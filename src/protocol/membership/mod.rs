@@ -443,6 +443,15 @@ impl Membership {
         self.links.active(node).map(|(key, link)| (key, link.rtt.map(|rtt| rtt.smooth())))
     }
 
+    /// Whether a member's link was closed for another one, which is up and waits for the
+    /// hello. The two are two connections: the end of the one may come before the hello on
+    /// the other that was said first.
+    #[must_use]
+    pub fn is_handed_over(&self, node: &NodeName) -> bool {
+        self.links.peers.get(node).is_some_and(|peer| peer.is_handed_over)
+            && self.links.is_awaiting_hello(node)
+    }
+
     /// Whether this node wants a link to that one.
     #[must_use]
     pub fn wants(&self, node: &NodeName) -> bool {

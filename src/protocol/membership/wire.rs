@@ -158,8 +158,10 @@ pub(super) mod attributes {
     }
 }
 
-/// A tombstone's place in the order of burials; 0 is nil, and at a record's end left out.
+/// A tombstone's place in the order of burials; 0 is nil, and at a record's end left out. A
+/// later release that says more behind it writes the nil.
 pub(super) mod burial {
+    use minicbor::data::Type;
     use minicbor::decode::Error as Unreadable;
     use minicbor::encode::{Error as Unwritable, Write};
     use minicbor::{Decoder, Encoder};
@@ -183,6 +185,10 @@ pub(super) mod burial {
     }
 
     pub(in super::super) fn decode<C>(d: &mut Decoder<'_>, _: &mut C) -> Result<u64, Unreadable> {
+        if d.datatype()? == Type::Null {
+            d.null()?;
+            return Ok(0);
+        }
         d.u64()
     }
 }

@@ -234,13 +234,15 @@ impl Scene {
         self.watch(name, metric, log, left, attack).await;
     }
 
-    async fn watch(
+    /// What the attack gives back stays until it is counted: the victim may take connections
+    /// later than the kernel did, and of those that have ended by then none needs a place.
+    async fn watch<Kept>(
         &mut self,
         name: &str,
         metric: &str,
         log: &str,
         may_leave: usize,
-        attack: impl AsyncFn(),
+        attack: impl AsyncFn() -> Kept,
     ) {
         let victim = &self.cluster[0];
         self.friend.round_trip().await;
@@ -251,8 +253,9 @@ impl Scene {
         loop {
             let over = Cell::new(false);
             let attacked = async {
-                attack().await;
+                let kept = attack().await;
                 over.set(true);
+                kept
             };
             let healthy = async {
                 loop {
@@ -263,11 +266,12 @@ impl Scene {
                     tokio::time::sleep(Duration::from_millis(2)).await;
                 }
             };
-            tokio::join!(attacked, healthy);
+            let (kept, ()) = tokio::join!(attacked, healthy);
             attacks += 1;
             eventually(&format!("{name}: {metric} to grow"), LONG, || {
                 (victim.metric(metric) >= counted + attacks).then_some(())
             });
+            drop(kept);
             let logs = victim.logs();
             if logs[logged..].lines().any(|line| line.contains(log)) {
                 break;
@@ -326,8 +330,9 @@ pub struct Attack<'a> {
 }
 
 /// Half-open connections from eight addresses: more than each one's share, and more than
-/// there may be in all. Each sends these bytes and stops.
-async fn half_open(to: SocketAddr, connections: usize, bytes: &[u8]) {
+/// there may be in all. Each sends these bytes and stops. Those that are still open are given
+/// back.
+async fn half_open(to: SocketAddr, connections: usize, bytes: &[u8]) -> VecDeque<TcpStream> {
     let mut held = VecDeque::new();
     for number in 0..connections {
         let source = Ipv4Addr::new(127, 0, 1, 1 + u8::try_from(number % 8).unwrap());
@@ -340,6 +345,7 @@ async fn half_open(to: SocketAddr, connections: usize, bytes: &[u8]) {
             held.pop_front();
         }
     }
+    held
 }
 
 /// Says something as soon as it is connected, and waits for the end.

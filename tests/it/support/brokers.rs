@@ -108,7 +108,7 @@ impl Haproxy {
     /// Starts it over a file that names `stats` as its admin socket.
     #[track_caller]
     pub fn start(config: &Path, pid_file: &Path, stats: &Path) -> Self {
-        let log = File::create(pid_file.with_extension("log")).unwrap();
+        let log = File::create(Self::log_path(pid_file)).unwrap();
         let child = Command::new("haproxy")
             .args(["-W", "-db", "-f"])
             .arg(config)
@@ -122,6 +122,15 @@ impl Haproxy {
         // Not before: until it is ready, the signal to read its file ends it.
         std::fs::write(pid_file, haproxy.child.id().to_string()).unwrap();
         haproxy
+    }
+
+    fn log_path(pid_file: &Path) -> PathBuf {
+        pid_file.with_extension("log")
+    }
+
+    /// What master and workers have said.
+    pub fn log(&self) -> String {
+        std::fs::read_to_string(Self::log_path(&self.pid_file)).unwrap_or_default()
     }
 
     /// The servers of its back ends as it works now: name, and sessions since its start.

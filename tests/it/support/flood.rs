@@ -8,12 +8,15 @@ use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::thread::JoinHandle;
 use std::time::Duration;
 
+use muster::mesh::MAX_UNAUTHENTICATED;
+use rustix::process::{Resource, getrlimit};
 use socket2::{Domain, Protocol, Socket, Type};
 
 use super::wait::{LONG, eventually};
 
-/// Connections held open at one time; descriptors of this process are limited.
-const HELD: usize = 600;
+/// Connections held open to each target at one time: what its kernel may keep for it, and
+/// more than it has places for, since one that has ended by then needs no place.
+const HELD: usize = 4096 + MAX_UNAUTHENTICATED + 100;
 
 /// A running flood; it ends when dropped.
 pub struct Flood {
@@ -55,6 +58,9 @@ impl Drop for Flood {
 }
 
 fn flood(targets: &[SocketAddr], addresses: u8, stop: &AtomicBool, made: &AtomicUsize) {
+    // The other half of this process's descriptors is for everything else.
+    let most = getrlimit(Resource::Nofile).current.unwrap_or(u64::MAX) / 2;
+    let most = usize::try_from(most).unwrap().min(HELD * targets.len());
     let mut held = VecDeque::new();
     let mut number = 0_usize;
     while !stop.load(Ordering::Relaxed) {
@@ -68,7 +74,7 @@ fn flood(targets: &[SocketAddr], addresses: u8, stop: &AtomicBool, made: &Atomic
             Err(error) if error.kind() == ErrorKind::ConnectionRefused => {}
             _under_way => held.push_back(socket),
         }
-        if held.len() > HELD {
+        if held.len() > most {
             held.pop_front();
         }
         number += 1;
