@@ -44,6 +44,16 @@ release:
     MUSTER_REVISION="$(git rev-parse --short HEAD)" cargo build --locked --release
     ls -lh target/release/muster
 
+# The Debian package of the release binary, in target/package
+package: release
+    scripts/package-deb
+
+# Install, run, upgrade and remove the package in a bootstrapped root; run what the image holds; render the chart
+check-packages binary="target/release/muster":
+    scripts/check-image {{binary}}
+    scripts/check-chart {{binary}}
+    scripts/check-package {{binary}}
+
 # Fuzz one target for some seconds; needs cargo-fuzz and a nightly toolchain
 fuzz target seconds="600":
     cargo +nightly fuzz run {{target}} -- -max_total_time={{seconds}}

@@ -56,8 +56,14 @@ impl Teller {
                     }
                 }
                 Since::Reset(last) => {
-                    self.missed += last.saturating_sub(self.seen);
-                    self.seen = last;
+                    // The log still holds the newest events: a program has to hear of these.
+                    let kept = match world.events.since(0, 1) {
+                        Since::Events(events) => events.first().map(|event| event.id - 1),
+                        Since::Reset(_) => None,
+                    };
+                    let before = kept.unwrap_or(last);
+                    self.missed += before.saturating_sub(self.seen);
+                    self.seen = before;
                 }
             }
         }
