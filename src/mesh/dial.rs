@@ -114,13 +114,26 @@ pub(super) fn renew(shared: &Arc<Shared>, peer: NodeName, old: LinkId, reason: &
 
 /// Ends when the old link may go.
 async fn replace(shared: &Arc<Shared>, peer: &NodeName, old: LinkId) {
+    if !has_successor(shared, peer, old).await {
+        return;
+    }
+    let replaced = async {
+        while shared.registry().queue(old).is_some() {
+            sleep(RENEWAL_GRACE / 50).await;
+        }
+    };
+    let _in_time = timeout(RENEWAL_GRACE, replaced).await;
+}
+
+/// Sees to a second link; whether there is one, or will be at once.
+async fn has_successor(shared: &Arc<Shared>, peer: &NodeName, old: LinkId) -> bool {
     for round in 0..RENEWALS {
         if round > 0 {
             sleep(RENEWAL_PAUSE).await;
         }
         // The peer's own attempt may have come first.
         if shared.registry().has_other(peer, old) {
-            break;
+            return true;
         }
         // Whatever is under way already gives a link, too.
         let Some(give_up) = shared.registry().begin_renewal(peer, Instant::now()) else { continue };
@@ -131,8 +144,9 @@ async fn replace(shared: &Arc<Shared>, peer: &NodeName, old: LinkId) {
         let failure = match result {
             Ok(up) => {
                 shared.metrics.handshake("out", "ok");
+                // Its task enters it into the registry, which may take a moment.
                 driver::start(shared, up);
-                break;
+                return true;
             }
             Err(failure) => failure,
         };
@@ -146,17 +160,10 @@ async fn replace(shared: &Arc<Shared>, peer: &NodeName, old: LinkId) {
             shared.report(MeshEvent::DialFailed { peer, error, cause, after }).await;
         }
         if hopeless {
-            return;
+            return false;
         }
     }
-    let replaced = async {
-        while shared.registry().queue(old).is_some() {
-            sleep(RENEWAL_GRACE / 50).await;
-        }
-    };
-    if shared.registry().has_other(peer, old) {
-        let _in_time = timeout(RENEWAL_GRACE, replaced).await;
-    }
+    shared.registry().has_other(peer, old)
 }
 
 /// Why an attempt failed, with a fixed word for the metrics.
