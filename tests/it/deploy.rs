@@ -77,14 +77,18 @@ fn the_pods_are_named_as_discovery_names_them() {
     assert_eq!(spec.selector, pods.selector.match_labels);
 
     let map: ConfigMap = object("config.yaml", "ConfigMap");
-    let text = &map.data.unwrap()["emqx.conf"];
+    let text = &map.data.unwrap()["muster.conf"];
     let dir = tempfile::tempdir().unwrap();
     let cookie = dir.path().join("cookie");
     std::fs::write(&cookie, "a-cookie-nobody-knows-3f9a").unwrap();
-    let text = text.replace("/run/secrets/emqx/cookie", &cookie.display().to_string());
-    let file = dir.path().join("emqx.conf");
+    let text = text.replace("/run/secrets/muster/cookie", &cookie.display().to_string());
+    let file = dir.path().join("muster.conf");
     std::fs::write(&file, text).unwrap();
-    for container in pods.template.spec.unwrap().containers {
+    let pod = pods.template.spec.unwrap();
+    let containers: Vec<_> =
+        pod.init_containers.unwrap_or_default().into_iter().chain(pod.containers).collect();
+    assert!(containers.iter().any(|container| container.readiness_probe.is_some()));
+    for container in containers {
         if let Some(probe) = &container.readiness_probe {
             // The port that the probe names is the one that the configuration opens.
             assert_eq!(probe.http_get.as_ref().unwrap().path.as_deref(), Some("/readyz"));
@@ -96,7 +100,7 @@ fn the_pods_are_named_as_discovery_names_them() {
             assert_eq!(port, health.container_port);
         }
         let env = container.env.unwrap();
-        let node = env.iter().find(|env| env.name == "EMQX_NODE__NAME").unwrap();
+        let node = env.iter().find(|env| env.name == "EMQX_NODE_NAME").unwrap();
         let filled = |text: &str| {
             text.replace("$(POD)", &format!("{name}-0")).replace("$(NAMESPACE)", "prod")
         };
@@ -109,7 +113,7 @@ fn the_pods_are_named_as_discovery_names_them() {
             namespace.map_or("prod".to_owned(), |env| filled(env.value.as_ref().unwrap()));
         let output = std::process::Command::new(env!("CARGO_BIN_EXE_muster"))
             .args(["check", "--print", "-c", &file.display().to_string()])
-            .env("EMQX_NODE__NAME", &node)
+            .env("EMQX_NODE_NAME", &node)
             .env("EMQX_CLUSTER__K8S__NAMESPACE", &namespace)
             .output()
             .unwrap();
