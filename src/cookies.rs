@@ -80,15 +80,18 @@ pub struct Cookies(Arc<Inner>);
 
 struct Inner {
     sources: Vec<Source>,
+    /// How many of them `node.cookie` names.
+    own: usize,
     current: watch::Sender<Arc<[Secret]>>,
 }
 
 impl Cookies {
     /// `current` is what the sources hold: never empty in a configuration that was
-    /// checked; the first is offered, any is accepted.
+    /// checked; the first is offered, any is accepted. `own`: how many of the sources
+    /// `node.cookie` names; those behind them are `agent.mesh.accept_cookies`.
     #[must_use]
-    pub fn new(sources: Vec<Source>, current: Vec<Secret>) -> Self {
-        Self(Arc::new(Inner { sources, current: watch::Sender::new(current.into()) }))
+    pub fn new(sources: Vec<Source>, own: usize, current: Vec<Secret>) -> Self {
+        Self(Arc::new(Inner { sources, own, current: watch::Sender::new(current.into()) }))
     }
 
     /// Those in use now.
@@ -107,6 +110,12 @@ impl Cookies {
     #[must_use]
     pub fn sources(&self) -> &[Source] {
         &self.0.sources
+    }
+
+    /// The sources that `node.cookie` names, and those of `agent.mesh.accept_cookies`.
+    #[must_use]
+    pub fn sources_by_key(&self) -> (&[Source], &[Source]) {
+        self.0.sources.split_at(self.0.own.min(self.0.sources.len()))
     }
 
     /// Puts others into use, for new links; says whether they are others.
@@ -134,7 +143,8 @@ impl fmt::Debug for Cookies {
 impl FromIterator<Secret> for Cookies {
     fn from_iter<I: IntoIterator<Item = Secret>>(cookies: I) -> Self {
         let cookies: Vec<_> = cookies.into_iter().collect();
-        Self::new(cookies.iter().cloned().map(Source::Text).collect(), cookies)
+        let sources = cookies.iter().cloned().map(Source::Text).collect();
+        Self::new(sources, cookies.len(), cookies)
     }
 }
 

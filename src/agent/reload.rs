@@ -182,10 +182,13 @@ fn forbidden(in_use: &Config, new: &Config) -> Option<String> {
 /// What the values that are shown do not tell: secrets are stars in them.
 fn hidden_differences(old: &Config, new: &Config) -> impl Iterator<Item = &'static str> {
     let (old_etcd, new_etcd) = (etcd(old), etcd(new));
+    let (own, accepted) = old.node.cookies.sources_by_key();
+    let (new_own, new_accepted) = new.node.cookies.sources_by_key();
     let password = |etcd: Option<&EtcdConfig>| Some(etcd?.auth.as_ref()?.1.clone());
     let key_password = |etcd: Option<&EtcdConfig>| etcd?.tls.as_ref()?.password.clone();
     [
-        ("node.cookie", old.node.cookies.sources() != new.node.cookies.sources()),
+        ("node.cookie", own != new_own),
+        ("agent.mesh.accept_cookies", accepted != new_accepted),
         ("agent.api.token", old.agent.api.token != new.agent.api.token),
         ("agent.broker", old.agent.broker != broker(old, new)),
         ("agent.hooks", old.agent.hooks != new.agent.hooks),

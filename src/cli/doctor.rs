@@ -152,6 +152,17 @@ fn split(check: &Check) -> (&str, &str) {
         "links" => "see the peer lines",
         "encryption" => "set cluster.proto_dist = inet_tls where the network is not yours alone",
         "api_token" => "set agent.api.token where other users share this machine",
+        "cookie" => "take a long random one: openssl rand -hex 32",
+        "certificate" => {
+            "renew or mend the files that ssl_dist.conf names: new ones are used without a restart"
+        }
+        "api_certificate" => {
+            "renew or mend the files of agent.api.tls: new ones are used without a restart"
+        }
+        "cookie_files" => {
+            "mend the files that node.cookie and agent.mesh.accept_cookies name: the agent's log \
+             says which"
+        }
         _ => "see the agent's log",
     };
     (&check.reason, remedy)

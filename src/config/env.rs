@@ -5,7 +5,7 @@ use std::collections::HashMap;
 
 use super::error::{Finding, Origin, Warning};
 use super::hocon::Words;
-use super::keys::{KEYS, LISTENER_BIND, OPEN, UNUSED};
+use super::keys::{KEYS, Key, LISTENER_BIND, OPEN, UNUSED};
 use super::loader::Files;
 use super::names;
 use super::tree::{self, Node, Value};
@@ -31,7 +31,7 @@ pub(super) fn overlay(
     files: &dyn Files,
     ids: &mut u32,
 ) -> Vec<Warning> {
-    let mut warnings = Vec::new();
+    let (mut warnings, mut others) = (Vec::new(), Vec::new());
     let mut names: Vec<&String> = env.keys().collect();
     // Items of a list count as numbers do.
     names.sort_by_cached_key(|name| {
@@ -40,7 +40,18 @@ pub(super) fn overlay(
     });
     let mut set = |root: &mut Node, name: &str, path: &str| {
         let Some(text) = env.get(name) else { return };
-        let node = tree::from_env(name, text, env, files, ids);
+        let (node, quoted) = tree::from_env(name, path, text, env, files, ids);
+        if quoted {
+            warnings.push(warning(
+                name,
+                "it is not HOCON, and read as it stands, with its quotes and brackets",
+                Some("an environment file keeps the quotes around a value: remove them".to_owned()),
+            ));
+        }
+        let alias = KEYS.iter().find(|key| key.path == path).and_then(|key| key.alias);
+        if let Some(alias) = alias.filter(|_| node.is_none()) {
+            root.set(&alias.split('.').collect::<Vec<_>>(), None);
+        }
         root.set(&path.split('.').collect::<Vec<_>>(), node);
     };
     let is_set = |name: &str| env.get(name).is_some_and(|text| !text.trim().is_empty());
@@ -48,11 +59,22 @@ pub(super) fn overlay(
         set(root, name, path);
     }
     for name in names {
-        let Some(path) = path(name) else { continue };
-        if is_known(&path) {
+        let Some(path) = path(name) else {
+            others.extend(single(name));
+            continue;
+        };
+        let renamed = KEYS.iter().find(|key| key.path == path && key.alias == Some(&written(name)));
+        let new = renamed.map(Key::env).filter(|new| env.contains_key(new));
+        if let Some(new) = new {
+            others.push(warning(
+                name,
+                format!("it is not used beside {new}, its newer name"),
+                None,
+            ));
+        } else if is_known(&path) {
             set(root, name, &path);
         } else {
-            warnings.push(unknown(name, &path));
+            others.push(unknown(name, &path));
         }
     }
     for (name, path) in BEHIND.into_iter().filter(|(name, _)| is_set(name)) {
@@ -62,6 +84,7 @@ pub(super) fn overlay(
     if !named && (is_set("EMQX_NAME") || is_set("EMQX_HOST")) {
         made_up_name(root, env, ids);
     }
+    warnings.extend(others);
     warnings
 }
 
@@ -89,19 +112,37 @@ fn made_up_name(root: &mut Node, env: &HashMap<String, String>, ids: &mut u32) {
 /// The key path a variable stands for, an old path under its new name; `None` if it is none
 /// of ours.
 fn path(name: &str) -> Option<String> {
-    let dots = |rest: &str| rest.replace("__", ".").to_ascii_lowercase();
-    if let Some(rest) = name.strip_prefix("MUSTER_") {
+    if name.starts_with("MUSTER_") {
         let other =
             COMMAND_LINE.contains(&name) || SERVICE_LINKS.iter().any(|p| name.starts_with(p));
-        return (!other).then(|| format!("agent.{}", dots(rest)));
+        return (!other).then(|| written(name));
     }
-    let path = dots(name.strip_prefix("EMQX_")?);
+    let path = name.starts_with("EMQX_").then(|| written(name))?;
     let within = |root: &str| {
         path.strip_prefix(root).is_some_and(|rest| rest.is_empty() || rest.starts_with('.'))
     };
     let ours = tree::ROOTS.into_iter().any(within) || path == LISTENER_BIND.path;
     let renamed = KEYS.iter().find(|key| key.alias == Some(path.as_str()));
     ours.then(|| renamed.map_or(path.clone(), |key| key.path.to_owned()))
+}
+
+/// The path as a variable's name has it; as in EMQX, what stands between four lines is no
+/// part of it.
+fn written(name: &str) -> String {
+    let (prefix, rest) = match name.strip_prefix("MUSTER_") {
+        Some(rest) => (Some("agent".to_owned()), rest),
+        None => (None, name.strip_prefix("EMQX_").unwrap_or(name)),
+    };
+    let parts = rest.split("__").filter(|part| !part.is_empty()).map(str::to_ascii_lowercase);
+    prefix.into_iter().chain(parts).collect::<Vec<_>>().join(".")
+}
+
+/// A key's variable with one line where two belong: EMQX and we ignore it.
+fn single(name: &str) -> Option<Warning> {
+    let script = BEFORE.iter().chain(&BEHIND).any(|(known, _)| *known == name);
+    let key = KEYS.iter().find(|key| key.env().replace("__", "_") == name && !script)?;
+    let message = "no key has this name, so it changes nothing";
+    Some(warning(name, message, Some(format!("write two lines between the parts: {}", key.env()))))
 }
 
 fn is_known(path: &str) -> bool {
@@ -129,10 +170,11 @@ fn is_known(path: &str) -> bool {
 }
 
 fn unknown(name: &str, path: &str) -> Warning {
-    Finding {
-        origin: Origin::Env(name.into()),
-        key: String::new(),
-        message: "no key has this name, so it changes nothing".to_owned(),
-        hint: names::meant(path).map(|key| format!("the nearest known name is {}", key.env())),
-    }
+    let hint = names::meant(path).map(|key| format!("the nearest known name is {}", key.env()));
+    warning(name, "no key has this name, so it changes nothing", hint)
+}
+
+fn warning(name: &str, message: impl Into<String>, hint: Option<String>) -> Warning {
+    let origin = Origin::Env(name.into());
+    Finding { origin, key: String::new(), message: message.into(), hint }
 }

@@ -98,6 +98,7 @@ pub fn load_with(
 
     let mut reader = Reader::new(&root, &env, files, etc_dir(paths));
     names::unknown(&mut reader, &root);
+    names::older(&mut reader, &root);
     let own = Own::read(&mut reader);
     let node = read_node::read(&mut reader, &own);
     let cluster = read_cluster::read(&mut reader, &own);

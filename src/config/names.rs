@@ -1,6 +1,6 @@
 //! The names that nobody knows, and what was meant by them.
 
-use super::error::Finding;
+use super::error::{Finding, Origin};
 use super::keys::{KEYS, Key, UNUSED};
 use super::nearest::{near, nearest};
 use super::reader::Reader;
@@ -63,6 +63,30 @@ pub(super) fn unknown(r: &mut Reader<'_>, root: &Node) {
     for name in ROOTS {
         if let Some(node) = root.child(name) {
             unknown_below(r, name, name, node);
+        }
+    }
+}
+
+/// Older names that files set beside the newer ones. As in EMQX the newer one counts, in
+/// whatever layer it is.
+pub(super) fn older(r: &mut Reader<'_>, root: &Node) {
+    for key in KEYS {
+        let Some((alias, older)) = key.alias.and_then(|alias| Some((alias, root.at(alias)?)))
+        else {
+            continue;
+        };
+        let Some(newer) = root.at(key.path) else { continue };
+        let same = match (&older.value, &newer.value) {
+            (Value::Text(older), Value::Text(newer)) => older.text == newer.text,
+            _ => false,
+        };
+        if !same && !matches!(newer.origin, Origin::Env(_)) {
+            r.warnings.push(Finding {
+                origin: older.key_origin.clone(),
+                key: alias.to_owned(),
+                message: format!("it is not used beside {}, its newer name", key.path),
+                hint: Some(format!("{} is set at {}: keep one of them", key.path, newer.origin)),
+            });
         }
     }
 }

@@ -23,19 +23,8 @@ pub(super) fn near<'a>(
     (edits * 2 <= found.chars().count().max(2)).then_some(found)
 }
 
-/// Levenshtein's distance, over at most the first 64 characters of either.
+/// Edits, over at most the first 64 characters of either.
 fn distance(a: &str, b: &str) -> usize {
-    let a: Vec<char> = a.chars().take(64).collect();
-    let b: Vec<char> = b.chars().take(64).collect();
-    let mut row: Vec<usize> = (0..=b.len()).collect();
-    for (i, x) in a.iter().enumerate() {
-        let mut diagonal = row[0];
-        row[0] = i + 1;
-        for (j, y) in b.iter().enumerate() {
-            let replace = diagonal + usize::from(x != y);
-            diagonal = row[j + 1];
-            row[j + 1] = replace.min(row[j] + 1).min(row[j + 1] + 1);
-        }
-    }
-    row[b.len()]
+    let first = |text: &str| text.chars().take(64).collect::<String>();
+    strsim::levenshtein(&first(a), &first(b))
 }

@@ -100,7 +100,8 @@ fn cookies(r: &mut Reader<'_>) -> Option<(Cookies, usize)> {
         r.missing(&keys::NODE_COOKIE, hint);
         return None;
     }
+    let named = own.len();
     let offered = own.iter().map(|(_, cookies)| cookies.len()).sum();
     let (sources, cookies): (Vec<_>, Vec<_>) = own.into_iter().chain(accepted?).unzip();
-    Some((Cookies::new(sources, cookies.concat()), offered))
+    Some((Cookies::new(sources, named, cookies.concat()), offered))
 }

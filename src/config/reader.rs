@@ -9,7 +9,7 @@ use std::path::Path;
 
 use super::error::{Finding, Origin, Warning};
 use super::hocon::{FULL_WIDTH, Words};
-use super::keys::{KEYS, Key, Unset};
+use super::keys::{CLUSTER_DESCRIPTION, KEYS, Key, Unset};
 use super::loader::Files;
 use super::tree::{Node, Value};
 
@@ -156,12 +156,10 @@ impl<'a> Reader<'a> {
     }
 
     fn item_place(&self, key: &Key, item: usize) -> (Origin, String) {
-        match self.find(key) {
-            Some((Node { value: Value::List(items), .. }, path)) if items.len() > item => {
-                (items[item].origin.clone(), path)
-            }
-            _ => self.place(key),
-        }
+        let item = self
+            .find(key)
+            .and_then(|(node, path)| Some((node.items()?.get(item)?.origin.clone(), path)));
+        item.unwrap_or_else(|| self.place(key))
     }
 
     fn fault(&mut self, key: &Key, at: &str, origin: &Origin, words: &Words, fault: Fault) {
@@ -237,7 +235,7 @@ impl<'a> Reader<'a> {
                 _ => return Some(None),
             },
         };
-        if let Some(fault) = swallowed(&words) {
+        if let Some(fault) = swallowed(key, &words) {
             self.fault(key, &path, &origin, &Words::default(), fault);
             return None;
         }
@@ -272,7 +270,7 @@ impl<'a> Reader<'a> {
         };
         let mut values = Vec::with_capacity(items.len());
         for (words, origin) in &items {
-            if let Some(fault) = swallowed(words) {
+            if let Some(fault) = swallowed(key, words) {
                 self.fault(key, &path, origin, &Words::default(), fault);
                 continue;
             }
@@ -295,6 +293,14 @@ impl<'a> Reader<'a> {
 
     fn items(&mut self, key: &Key, path: &str, node: &Node) -> Option<Vec<(Words, Origin)>> {
         match &node.value {
+            Value::Text(words) if is_bracketed(&words.text) && !key.secret => {
+                let fault = Fault {
+                    found: Some("a list inside a text".to_owned()),
+                    hint: Some("write the list without quotes around it".to_owned()),
+                };
+                self.fault(key, path, &node.origin, &Words::default(), fault);
+                None
+            }
             Value::Text(words) => Some(
                 words
                     .text
@@ -304,9 +310,13 @@ impl<'a> Reader<'a> {
                     .map(|item| (item, node.origin.clone()))
                     .collect(),
             ),
-            Value::List(nodes) => {
+            Value::List(_) | Value::Object(_) => {
+                let Some(nodes) = node.items() else {
+                    self.misfit(key, path, node);
+                    return None;
+                };
                 let mut items = Vec::with_capacity(nodes.len());
-                for node in nodes {
+                for node in &nodes {
                     if let Value::Text(words) = &node.value {
                         items.push((words.clone(), node.origin.clone()));
                     } else {
@@ -315,10 +325,6 @@ impl<'a> Reader<'a> {
                     }
                 }
                 (items.len() == nodes.len()).then_some(items)
-            }
-            Value::Object(_) => {
-                self.misfit(key, path, node);
-                None
             }
         }
     }
@@ -351,7 +357,7 @@ impl<'a> Reader<'a> {
 
 /// A value as HOCON shows it: bare where that is unmistakable.
 pub(super) fn quote(text: &str) -> String {
-    let bare = !text.is_empty()
+    let bare = !["", "null"].contains(&text)
         && text.chars().all(|c| c.is_ascii_alphanumeric() || "_-".contains(c))
         && !text.starts_with('-');
     if bare { text.to_owned() } else { serde_json::Value::from(text).to_string() }
@@ -364,14 +370,31 @@ fn plain(text: &str) -> Words {
 
 /// A key that stands inside a value put together from parts, since a sign is missing behind
 /// it: what follows may be a secret, and was meant for that key.
-fn swallowed(words: &Words) -> Option<Fault> {
+fn swallowed(key: &Key, words: &Words) -> Option<Fault> {
     let secret = |word: &str| ["cookie", "password", "token"].contains(&word);
-    let known = |word: &str| secret(word) || KEYS.iter().any(|key| key.path == word);
+    let block = key.path.rsplit_once('.').map_or("", |(block, _)| block);
+    // People's words are in a description, and the names of keys may be among them.
+    let prose = key.path == CLUSTER_DESCRIPTION.path;
+    let beside = |known: &Key, word: &str| {
+        let rest = known.path.strip_prefix(block).and_then(|rest| rest.strip_prefix('.'));
+        rest.and_then(|rest| rest.split('.').next()) == Some(word)
+    };
+    let known = |word: &String| {
+        let behind = !prose && !words.text.starts_with(word.as_str());
+        let is = |known: &Key| known.path == word || (behind && beside(known, word));
+        secret(word) || KEYS.iter().any(is)
+    };
     let key = words.bare.iter().find(|word| known(word))?;
     Some(Fault {
         found: Some(format!("the key `{key}` inside a value")),
         hint: Some(format!("write {key} = …, or put the whole value in quotes")),
     })
+}
+
+/// Whether a text holds a list that was meant as one; an IPv6 address has brackets too.
+fn is_bracketed(text: &str) -> bool {
+    let text = text.trim();
+    text.starts_with('[') && text.ends_with(']') && text.contains(['@', '"', '/'])
 }
 
 fn full_width(text: &str) -> Option<String> {

@@ -262,6 +262,14 @@ fn what_check_prints_loads_again() {
 }
 
 #[test]
+fn a_text_that_says_null_is_shown_in_quotes() {
+    let loaded = layers(&[("base.conf", BASE), ("e", "cluster.name = \"null\"")], &[]).unwrap();
+    let shown = explain(&loaded.effective);
+    let again = layers(&[("base.conf", BASE), ("e", &shown)], &[]).unwrap();
+    assert_eq!(again.config.cluster.name, "null");
+}
+
+#[test]
 fn paths_are_expanded() {
     let text = "node.ssl_dist_optfile = \"${EMQX_ETC_DIR}/a.conf\", node.data_dir = \"${NOPE}/d\"";
     let files = [("base.conf", BASE), ("conf/emqx.conf", text)];

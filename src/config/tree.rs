@@ -1,6 +1,6 @@
 //! Layers and environment, merged into one tree that knows where everything came from.
 
-use std::collections::{BTreeMap, HashMap};
+use std::collections::{BTreeMap, HashMap, HashSet};
 use std::io;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -9,6 +9,7 @@ use super::error::{ConfigErrors, Finding, Origin, Warning};
 use super::hocon::{self, Place, Problem, Sources, Words};
 use super::keys::KEYS;
 use super::loader::{Files, NotUtf8, reason};
+use super::reader::shorten;
 
 /// The roots that are ours; the others belong to the broker.
 pub(super) const ROOTS: [&str; 3] = ["node", "cluster", "agent"];
@@ -58,9 +59,31 @@ impl Node {
         }
     }
 
+    /// The items of a list. As in EMQX, a block whose keys are the numbers of items is one.
+    pub(super) fn items(&self) -> Option<Vec<&Self>> {
+        match &self.value {
+            Value::Text(_) => None,
+            Value::List(items) => Some(items.iter().collect()),
+            Value::Object(fields) => {
+                let fields = fields.iter().map(|(name, node)| Some((number(name)?, node)));
+                let mut items: Vec<_> = fields.collect::<Option<_>>()?;
+                items.sort_by_key(|(n, _)| *n);
+                (!items.is_empty()).then(|| items.into_iter().map(|(_, node)| node).collect())
+            }
+        }
+    }
+
     /// The node at `a.b.c`.
     pub(super) fn at(&self, path: &str) -> Option<&Self> {
         path.split('.').try_fold(self, |node, name| node.child(name))
+    }
+
+    /// The node at `a.b.c`, if there is nothing beside the way to it.
+    fn only(self, path: &str) -> Option<Self> {
+        path.split('.').try_fold(self, |node, name| match node.value {
+            Value::Object(mut fields) if fields.len() == 1 => fields.remove(name),
+            _ => None,
+        })
     }
 
     /// Sets `a.b.c`, or unsets it; what stands in the way is replaced. A number behind a
@@ -99,7 +122,8 @@ impl Node {
     fn set_item(&mut self, n: usize, rest: &[&str], node: Option<Self>) {
         let Some(node) = node else { return };
         if !matches!(self.value, Value::List(_)) {
-            self.value = Value::List(Vec::new());
+            let items = self.items().unwrap_or_default().into_iter().cloned().collect();
+            self.value = Value::List(items);
             self.origin = node.origin.clone();
         }
         let Value::List(items) = &mut self.value else { return };
@@ -109,6 +133,12 @@ impl Node {
         let last = items.len() - 1;
         items[n.min(last)].set(rest, Some(node));
     }
+}
+
+/// The number of a list's item, counted from 1.
+fn number(name: &str) -> Option<usize> {
+    let digits = name.bytes().all(|b| b.is_ascii_digit());
+    digits.then(|| name.parse().ok())?.filter(|n| *n > 0)
 }
 
 /// Whether a key's value, or its alias's, is a secret.
@@ -147,7 +177,7 @@ pub(super) fn load(
     let root = whole.then(|| sources.resolve(&|name| env.get(name).cloned()));
     *ids = sources.ids();
     let finding = |problem: &Problem| finding(problem, &sources.files);
-    let warnings = sources.notes.iter().map(finding).collect();
+    let mut warnings: Vec<Warning> = sources.notes.iter().map(finding).collect();
     errors.extend(sources.problems.iter().map(finding));
     if !errors.is_empty() {
         return Err(ConfigErrors { errors, warnings });
@@ -156,9 +186,34 @@ pub(super) fn load(
     let converted = root.and_then(|root| convert(root, &origin));
     let mut converted = converted.unwrap_or_else(|| Node::object(Origin::Default));
     if let Value::Object(fields) = &mut converted.value {
+        let strangers = fields.iter().filter(|(name, _)| !ROOTS.contains(&name.as_str()));
+        warnings.extend(strangers.filter_map(|(name, node)| misspelt(name, node)));
+        let mut ours = Vec::new();
+        ROOTS.iter().filter_map(|root| fields.get(*root)).for_each(|root| root.texts(&mut ours));
+        let ours: HashSet<u32> = ours.iter().flat_map(|words| &words.ids).copied().collect();
+        let cut = sources.cut.iter().filter(|(id, _)| ours.contains(id));
+        warnings.extend(cut.map(|(_, problem)| finding(problem)));
         fields.retain(|name, _| ROOTS.contains(&name.as_str()) || name == LISTENERS);
     }
     Ok((converted, warnings))
+}
+
+/// A root that is none of ours, and nearly is: `Cluster`, `"cluster.name"`, `nodes`.
+fn misspelt(name: &str, node: &Node) -> Option<Warning> {
+    let (first, dotted) = name.split_once('.').map_or((name, false), |(first, _)| (first, true));
+    let root = ROOTS.into_iter().find(|root| {
+        first.eq_ignore_ascii_case(root) || (!dotted && strsim::osa_distance(first, root) == 1)
+    })?;
+    let hint = match dotted {
+        true => "write it without quotes: a quoted dot separates nothing".to_owned(),
+        false => format!("if it is meant for this node, write {root}"),
+    };
+    Some(Finding {
+        origin: node.key_origin.clone(),
+        key: shorten(name),
+        message: "no root has this name, so it changes nothing here".to_owned(),
+        hint: Some(hint),
+    })
 }
 
 /// A layer's path without the `?` before it, and whether it had one.
@@ -220,37 +275,39 @@ fn convert(node: hocon::Node, origin: &dyn Fn(Place) -> Origin) -> Option<Node> 
     Some(Node { value, origin: origin(node.place), key_origin: origin(node.key) })
 }
 
-/// The value of an environment variable: HOCON where it can be nothing else, and the
-/// plain text otherwise, so that `http://a:1` and `pass#word` mean themselves. `None`:
-/// `null`, which unsets the key.
+/// The value of an environment variable for a key: HOCON where it can be nothing else, and
+/// the plain text otherwise, so that `http://a:1` and `pass#word` mean themselves. No node:
+/// `null`, which unsets the key. Whether quotes or brackets are in it that it was to be
+/// read without.
 pub(super) fn from_env(
     name: &str,
+    path: &str,
     text: &str,
     env: &HashMap<String, String>,
     files: &dyn Files,
     ids: &mut u32,
-) -> Option<Node> {
+) -> (Option<Node>, bool) {
     let at = Origin::Env(name.into());
     let text = text.trim();
     if text == "null" {
-        return None;
+        return (None, false);
     }
-    if text.starts_with(['[', '{', '"']) || text.contains("${") {
+    let hocon = text.starts_with(['[', '{', '"']) || text.contains("${");
+    if hocon {
         let read = |path: &Path| files.read(path).map(Some).map_err(|error| reason(&error));
         let mut sources = Sources::new(&read, &is_secret, *ids);
-        sources.layer(&Path::new(name).into(), &format!("value = {text}"));
+        // Under its own key, so that it is known which values in it are secrets.
+        let plain = |c: char| c.is_ascii_alphanumeric() || "._".contains(c);
+        let path = if path.chars().all(plain) { path } else { "value" };
+        sources.layer(&Path::new(name).into(), &format!("{path} = {text}"));
         let root = sources.resolve(&|name| env.get(name).cloned());
         *ids = sources.ids();
-        if sources.problems.is_empty()
-            && let Some(root) = convert(root, &|_| at.clone())
-            && let Value::Object(mut fields) = root.value
-            && let Some(value) = fields.remove("value")
-            && fields.is_empty()
-        {
-            return Some(value);
+        let root = sources.problems.is_empty().then(|| convert(root, &|_| at.clone())).flatten();
+        if let Some(value) = root.and_then(|root| root.only(path)) {
+            return (Some(value), false);
         }
     }
     *ids += 1;
     let words = Words { text: text.to_owned(), ids: vec![*ids], bare: Vec::new() };
-    Some(Node::text(words, at))
+    (Some(Node::text(words, at)), hocon || text.starts_with('\'') || text.ends_with(['\'', '"']))
 }

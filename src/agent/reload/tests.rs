@@ -70,6 +70,11 @@ async fn every_key_is_in_use_at_once_or_waits_for_a_restart() {
         ("agent.mesh.base_port = 1000", "agent.mesh.base_port", false),
         ("agent.discovery.interval = 1s", "agent.discovery.interval", false),
         ("node.cookie = another-cookie-of-the-tests", "node.cookie", false),
+        (
+            "agent.mesh.accept_cookies = [another-cookie-of-the-tests]",
+            "agent.mesh.accept_cookies",
+            false,
+        ),
         ("node.name = \"emqx@127.0.0.2\"", "node.name", false),
         ("node.role = replicant", "node.role", false),
         ("cluster.name = other", "cluster.name", false),

@@ -34,6 +34,8 @@ pub(super) struct Token {
     pub(super) gap: String,
     /// It is the first of its line.
     pub(super) first: bool,
+    /// The comment that begins right behind it, where that may not have been meant.
+    pub(super) cut: Option<&'static str>,
 }
 
 impl Token {
@@ -70,7 +72,8 @@ pub(super) fn tokens(text: &str) -> (Vec<Token>, Option<Refusal>) {
             Ok(None) => return (tokens, None),
             Err(refusal) => return (tokens, Some(refusal)),
         };
-        tokens.push(Token { kind, pos, gap, first });
+        let cut = lexer.glued_comment().filter(|_| matches!(kind, Kind::Word(_)));
+        tokens.push(Token { kind, pos, gap, first, cut });
         first = false;
     }
 }
@@ -157,6 +160,13 @@ impl Lexer {
         }))
     }
 
+    /// What begins a comment here and has text right behind it: `pass#word`.
+    fn glued_comment(&self) -> Option<&'static str> {
+        let sign = ["#", "//"].into_iter().find(|sign| self.starts_with(sign))?;
+        let text = |c: char| !is_blank(c) && !is_line_end(c) && c != '#';
+        self.peek(sign.len()).is_some_and(text).then_some(sign)
+    }
+
     fn refusal(&self, pos: Pos, message: impl Into<String>, hint: &'static str) -> Refusal {
         Refusal { pos, message: message.into(), hint }
     }
@@ -179,7 +189,7 @@ impl Lexer {
                 let message = format!("found the full-width character `{c}`");
                 return Err(self.refusal(self.pos, message, "write the ASCII character"));
             }
-            if !sign && "+`^?!*&\\".contains(c) {
+            if !sign && "+`^?!*&\\;".contains(c) {
                 let message = format!("found `{c}` outside of quotes");
                 let hint = "values other than words and numbers must be quoted";
                 return Err(self.refusal(self.pos, message, hint));

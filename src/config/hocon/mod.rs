@@ -65,6 +65,8 @@ pub(super) struct Sources<'a> {
     pub(super) files: Vec<Arc<Path>>,
     pub(super) problems: Vec<Problem>,
     pub(super) notes: Vec<Problem>,
+    /// Texts that end where a comment begins, and what to say of it if they are ours.
+    pub(super) cut: Vec<(u32, Problem)>,
     /// The layers, one behind the other.
     fields: Vec<Field>,
     /// The files being read, outermost first.
@@ -87,6 +89,7 @@ impl<'a> Sources<'a> {
             files: Vec::new(),
             problems: Vec::new(),
             notes: Vec::new(),
+            cut: Vec::new(),
             fields: Vec::new(),
             stack: Vec::new(),
             included: 0,

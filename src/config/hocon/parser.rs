@@ -374,6 +374,12 @@ impl Parser<'_, '_> {
             Kind::Quoted(text) => (text.clone(), false),
             _ => (String::new(), false),
         };
+        if let Some(sign) = token.cut {
+            let message = format!("the text ends before `{sign}`, where a comment begins");
+            let hint = format!("put it in quotes if `{sign}` belongs to it, or a blank before it");
+            let problem = Problem::new(self.place(token.pos), &self.path, message, &hint);
+            self.to.cut.push((id, problem));
+        }
         let keeps_gap = bare && behind_word && !first;
         let gap = if keeps_gap { token.gap.clone() } else { String::new() };
         self.at += 1;

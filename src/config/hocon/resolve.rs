@@ -4,11 +4,15 @@
 //! else replaces what stood before. A substitution is followed when its value is asked for;
 //! on the way back to itself it means what stood before it, and if nothing did, it is a
 //! circle. How deep and how far all this goes is bounded.
+//!
+//! Here is what definitions come to before anything in them is read; `values` reads it.
 
-use std::collections::{BTreeMap, HashMap, HashSet};
+mod values;
+
+use std::collections::{HashMap, HashSet};
 
 use super::ast::{Concat, Field, Part, Place, Ref};
-use super::{Node, Problem, Value, Words};
+use super::{Node, Problem};
 
 /// Steps and bytes that substitutions may take altogether …
 const LEAST_WORK: usize = 300_000;
@@ -36,6 +40,7 @@ pub(super) fn resolve(
         holes: 0,
         open_holes: 0,
         circle: Default::default(),
+        outermost: usize::MAX,
         blocks: Vec::new(),
         known: HashMap::new(),
         reported: HashSet::new(),
@@ -87,8 +92,35 @@ impl<'a> Def<'a> {
 enum Shape<'a> {
     Absent,
     Block(Vec<Piece<'a>>),
-    /// The last one that counts, and those that append to it.
-    Other(Option<&'a Concat>, Vec<&'a Concat>),
+    /// The last one that counts, and what those behind it add, in their order.
+    Other(Option<&'a Concat>, Vec<More<'a>>),
+}
+
+impl<'a> Shape<'a> {
+    /// Lays a block over what is there. As in EMQX, one whose keys are all numbers means
+    /// items of the list before it.
+    fn lay(&mut self, pieces: Vec<Piece<'a>>) {
+        let number = |piece: &Piece<'a>| {
+            let names = piece.fields.iter().filter_map(|field| field.path.get(piece.segment));
+            names.into_iter().all(|name| item(name).is_some())
+        };
+        match self {
+            Shape::Block(block) => block.extend(pieces),
+            Shape::Other(_, more) if pieces.iter().all(number) => more.push(More::Items(pieces)),
+            other => *other = Shape::Block(pieces),
+        }
+    }
+}
+
+/// The number of a list's item, counted from 1: `a.2` is the second of `a`.
+fn item(name: &str) -> Option<usize> {
+    name.bytes().all(|b| b.is_ascii_digit()).then(|| name.parse().ok())?
+}
+
+/// What is added to a list.
+enum More<'a> {
+    Append(&'a Concat),
+    Items(Vec<Piece<'a>>),
 }
 
 /// A substitution being followed.
@@ -127,6 +159,8 @@ struct Resolver<'a, 'e> {
     open_holes: u64,
     /// The way round the last one, and the places of its substitutions.
     circle: (String, Vec<Place>),
+    /// The outermost substitution being followed that such a way goes through.
+    outermost: usize,
     /// Blocks being read: one that holds itself is a circle too.
     blocks: Vec<Piece<'a>>,
     /// What paths came to that met none.
@@ -211,10 +245,7 @@ impl<'a> Resolver<'a, '_> {
         let last = if self.is_on_the_way_of(&defs[last..]) { 0 } else { last };
         for def in &defs[last..] {
             let Some(concat) = def.value() else {
-                match &mut shape {
-                    Shape::Block(pieces) => pieces.push(def.rest()),
-                    other => *other = Shape::Block(vec![def.rest()]),
-                }
+                shape.lay(vec![def.rest()]);
                 continue;
             };
             if let Some(n) = self.is_on_the_way(concat) {
@@ -222,6 +253,7 @@ impl<'a> Resolver<'a, '_> {
                 if matches!(shape, Shape::Absent) {
                     self.holes += 1;
                     self.open_holes += 1;
+                    self.outermost = self.outermost.min(n);
                     let way = &self.frames[n..];
                     let names: Vec<String> = way.iter().take(8).map(Frame::shown).collect();
                     let places = way.iter().map(|frame| frame.reference.place).collect();
@@ -231,8 +263,8 @@ impl<'a> Resolver<'a, '_> {
             }
             if def.field.append {
                 match &mut shape {
-                    Shape::Other(_, appended) => appended.push(concat),
-                    other => *other = Shape::Other(None, vec![concat]),
+                    Shape::Other(_, more) => more.push(More::Append(concat)),
+                    other => *other = Shape::Other(None, vec![More::Append(concat)]),
                 }
                 continue;
             }
@@ -250,10 +282,10 @@ impl<'a> Resolver<'a, '_> {
                 }
                 continue;
             }
-            match (found, &mut shape) {
-                (Shape::Absent, _) => {}
-                (Shape::Block(more), Shape::Block(pieces)) => pieces.extend(more),
-                (found, shape) => *shape = found,
+            match found {
+                Shape::Absent => {}
+                Shape::Block(pieces) => shape.lay(pieces),
+                found => shape = found,
             }
             if let Shape::Block(pieces) = &shape
                 && !self.step(pieces.len(), concat.place, path)
@@ -309,6 +341,8 @@ impl<'a> Resolver<'a, '_> {
     where
         T: Found,
     {
+        let own = self.frames.len();
+        let outermost = std::mem::replace(&mut self.outermost, usize::MAX);
         self.frames.push(Frame { concat, key: path.join("."), reference });
         self.depth += 3;
         let (holes, open) = (self.holes, self.open_holes);
@@ -323,7 +357,11 @@ impl<'a> Resolver<'a, '_> {
         };
         self.depth -= 3;
         self.frames.pop();
-        let circle = self.open_holes > open || (found.is_absent() && self.holes > holes);
+        // A circle that does not lead through here may have been optional: then nothing is
+        // what it comes to.
+        let through = self.holes > holes && self.outermost <= own;
+        self.outermost = self.outermost.min(outermost);
+        let circle = self.open_holes > open || (found.is_absent() && through);
         self.open_holes = if reference.optional { open } else { self.open_holes };
         if !circle {
             return Some(found);
@@ -368,6 +406,7 @@ impl<'a> Resolver<'a, '_> {
         if !self.frames.is_empty() {
             self.holes += 1;
             self.open_holes += 1;
+            self.outermost = 0;
             self.circle = (way, vec![reference.place]);
         } else if !reference.optional {
             self.report_circle(reference.place, path, &way);
@@ -377,226 +416,6 @@ impl<'a> Resolver<'a, '_> {
 
     fn variable(&self, reference: &Ref) -> Option<String> {
         (self.env)(&reference.path.join("."))
-    }
-
-    /// What a key comes to; `None`: nothing, since all of it was optional and missing.
-    fn value(&mut self, path: &mut Vec<String>, defs: &[Def<'a>]) -> Option<Node> {
-        let last = defs.last()?;
-        if !self.step(defs.len(), last.field.key, path) {
-            return None;
-        }
-        self.depth += 1;
-        let node = match self.shape(path, defs, true) {
-            Shape::Absent => {
-                // Asked once more, so that what is missing is reported.
-                for concat in defs.iter().filter_map(Def::value) {
-                    if self.is_on_the_way(concat).is_none() {
-                        self.concat(path, concat);
-                    }
-                }
-                None
-            }
-            Shape::Block(pieces) => {
-                let place = last.value().map_or(last.field.key, |concat| concat.place);
-                let value = self.object(path, &pieces);
-                Some(Node { value, place, key: last.field.key })
-            }
-            Shape::Other(base, appended) => self.other(path, last, base, &appended),
-        };
-        self.depth -= 1;
-        node
-    }
-
-    fn other(
-        &mut self,
-        path: &mut Vec<String>,
-        last: &Def<'a>,
-        base: Option<&'a Concat>,
-        appended: &[&'a Concat],
-    ) -> Option<Node> {
-        let key = last.field.key;
-        let base = base.and_then(|concat| self.concat(path, concat));
-        if appended.is_empty() {
-            return base.map(|node| Node { key, ..node });
-        }
-        let place = base.as_ref().or(None).map(|node| node.place);
-        let mut items = match base.map(|node| node.value) {
-            None | Some(Value::Null) => Vec::new(),
-            Some(Value::List(items)) => items,
-            Some(_) => {
-                self.report(key, path, "found `+=` behind something other than a list".into(), "");
-                return None;
-            }
-        };
-        for concat in appended {
-            items.extend(self.concat(path, concat));
-        }
-        Some(Node { value: Value::List(items), place: place.unwrap_or(key), key })
-    }
-
-    fn object(&mut self, path: &mut Vec<String>, pieces: &[Piece<'a>]) -> Value {
-        let mut names: BTreeMap<&'a str, (Vec<Def<'a>>, Vec<Piece<'a>>)> = BTreeMap::new();
-        for piece in pieces {
-            for field in piece.fields {
-                if let Some(name) = field.path.get(piece.segment) {
-                    let (defs, from) = names.entry(name).or_default();
-                    defs.push(Def { field, segment: piece.segment + 1 });
-                    if !from.last().is_some_and(|last| last.is(piece)) {
-                        from.push(*piece);
-                    }
-                }
-            }
-        }
-        let outer = self.blocks.len();
-        let mut fields = BTreeMap::new();
-        for (name, (defs, from)) in names {
-            path.push(name.to_owned());
-            self.blocks.extend(from);
-            if let Some(node) = self.value(path, &defs) {
-                fields.insert(name.to_owned(), node);
-            }
-            self.blocks.truncate(outer);
-            path.pop();
-        }
-        Value::Object(fields)
-    }
-
-    /// A value by itself: its parts, joined.
-    fn concat(&mut self, path: &mut Vec<String>, concat: &'a Concat) -> Option<Node> {
-        if !self.step(concat.parts.len(), concat.place, path) {
-            return None;
-        }
-        self.depth += 1;
-        self.reading.push((concat, self.frames.len()));
-        let node = match self.concat_shape(path, concat) {
-            Shape::Block(pieces) => {
-                let pieces = self.open_blocks(path, concat, pieces);
-                let value = (!pieces.is_empty()).then(|| self.object(path, &pieces));
-                value.map(|value| Node { value, place: concat.place, key: concat.place })
-            }
-            _ => self.joined(path, concat),
-        };
-        self.reading.pop();
-        self.depth -= 1;
-        node
-    }
-
-    fn joined(&mut self, path: &mut Vec<String>, concat: &'a Concat) -> Option<Node> {
-        let node = |value| Node { value, place: concat.place, key: concat.place };
-        let mut whole: Option<Value> = None;
-        for part in &concat.parts {
-            let value = match part {
-                Part::Null => Value::Null,
-                Part::Text(text) => Value::Text(Words {
-                    text: format!("{}{}", text.gap, text.text),
-                    ids: vec![text.id],
-                    bare: if text.bare && concat.parts.len() > 1 {
-                        vec![text.text.clone()]
-                    } else {
-                        Vec::new()
-                    },
-                }),
-                Part::List(items) => {
-                    let items = items.iter().filter_map(|item| self.concat(path, item));
-                    Value::List(items.filter(|item| !matches!(item.value, Value::Null)).collect())
-                }
-                // As in EMQX, nothing beside something is that something.
-                Part::Object(fields) if fields.is_empty() && concat.parts.len() > 1 => continue,
-                Part::Object(fields) => self.object(path, &[Piece { fields, segment: 0 }]),
-                Part::Ref(reference) => match self.referred(path, concat, reference) {
-                    Some(value) => value,
-                    None => continue,
-                },
-            };
-            whole = Some(match (whole, value) {
-                (None | Some(Value::Null), value) => value,
-                (Some(whole), Value::Null) => whole,
-                (Some(Value::Text(mut whole)), Value::Text(more)) => {
-                    if !self.step(more.text.len(), concat.place, path) {
-                        return None;
-                    }
-                    whole.text.push_str(&more.text);
-                    whole.ids.extend(more.ids);
-                    whole.bare.extend(more.bare);
-                    Value::Text(whole)
-                }
-                (Some(Value::List(mut whole)), Value::List(more)) => {
-                    if !self.step(more.len(), concat.place, path) {
-                        return None;
-                    }
-                    whole.extend(more);
-                    Value::List(whole)
-                }
-                _ => {
-                    let message = "found texts, lists and blocks side by side".to_owned();
-                    self.report(concat.place, path, message, "only the like of them are joined");
-                    return None;
-                }
-            });
-        }
-        whole.map(node)
-    }
-
-    fn referred(
-        &mut self,
-        path: &[String],
-        concat: &'a Concat,
-        reference: &'a Ref,
-    ) -> Option<Value> {
-        let found = self
-            .follow(path, concat, reference, |this, target| this.target(target, reference.place))?;
-        if let Some(node) = found {
-            let bytes = match &node.value {
-                Value::Text(words) => words.text.len(),
-                _ => 1,
-            };
-            return self.step(bytes, reference.place, path).then_some(node.value);
-        }
-        if let Some(text) = self.variable(reference) {
-            self.ids += 1;
-            return Some(Value::Text(Words { text, ids: vec![self.ids], bare: Vec::new() }));
-        }
-        // As in EMQX, a key that is there and came to nothing is nothing.
-        if !reference.optional && self.defs_of(&reference.path, reference.place).is_empty() {
-            let (message, hint) = if reference.secret {
-                (
-                    "found a substitution that nothing defines".to_owned(),
-                    "quote a `$` that is meant",
-                )
-            } else {
-                let path = reference.path.join(".");
-                let hint = "define the key, or write ${?…} to leave it out";
-                (format!("found ${{{path}}}, which nothing defines"), hint)
-            };
-            self.report(reference.place, path, message, hint);
-        }
-        None
-    }
-
-    fn target(&mut self, target: &[String], place: Place) -> Option<Node> {
-        if let Some(known) = self.known.get(target) {
-            let known = known.clone();
-            self.work =
-                self.work.saturating_add(known.as_ref().map_or(1, |node| weight(&node.value)));
-            return known;
-        }
-        let lookbacks = self.lookbacks;
-        let defs = self.defs_of(target, place);
-        let node = self.value(&mut target.to_vec(), &defs);
-        if self.lookbacks == lookbacks {
-            self.known.insert(target.to_vec(), node.clone());
-        }
-        node
-    }
-}
-
-/// What it takes to copy a value.
-fn weight(value: &Value) -> usize {
-    match value {
-        Value::Null => 1,
-        Value::Text(words) => 1 + words.text.len(),
-        Value::List(items) => 1 + items.iter().map(|item| weight(&item.value)).sum::<usize>(),
-        Value::Object(fields) => 1 + fields.values().map(|item| weight(&item.value)).sum::<usize>(),
     }
 }
 

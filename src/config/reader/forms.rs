@@ -46,7 +46,7 @@ impl Reader<'_> {
         read: impl Fn(&mut Self) -> Option<T>,
     ) -> Option<Vec<T>> {
         let Some((node, path)) = self.find(key) else { return Some(Vec::new()) };
-        let Value::List(items) = &node.value else {
+        let Some(items) = node.items() else {
             self.misfit(key, &path, node);
             return None;
         };
@@ -57,7 +57,7 @@ impl Reader<'_> {
         }
         let mut values = Vec::with_capacity(items.len());
         let mut shown = Vec::with_capacity(items.len());
-        for (n, item) in items.iter().enumerate() {
+        for (n, item) in items.iter().copied().enumerate() {
             let path = format!("{path}.{}", n + 1);
             if !matches!(item.value, Value::Object(_)) {
                 self.misfit(key, &path, item);
@@ -136,7 +136,7 @@ impl Reader<'_> {
         let mut shown = Vec::new();
         for (words, origin) in &items {
             let text = &words.text;
-            if let Some(fault) = swallowed(words) {
+            if let Some(fault) = swallowed(key, words) {
                 self.fault(key, &path, origin, &Words::default(), fault);
                 continue;
             }

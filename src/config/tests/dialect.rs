@@ -50,6 +50,14 @@ fn optional_circles_are_left_out() {
     text("a { b = ${?a}, c = 1 }");
 }
 
+/// Who refers to such a circle from outside gets what it comes to: nothing.
+#[test]
+fn what_leads_to_an_optional_circle_is_left_out_too() {
+    assert_eq!(description("cluster.description = ${x}kept\nx = ${?x}"), "kept");
+    assert_eq!(text("a = ${?b}\nb = ${?a}\ncluster.name = ${b}").cluster.name, "emqxcl");
+    text("a = ${?a}\nb = [${a}, ${?b}]\nc { d = ${a} }");
+}
+
 #[test]
 fn a_substitution_of_itself_means_what_stood_before() {
     assert_eq!(
@@ -104,9 +112,101 @@ fn brokers_may_write_what_emqx_takes() {
     assert_eq!(text("cluster..name = x").cluster.name, "x");
 }
 
+/// As in EMQX, a number behind a list means one of its items.
+#[test]
+fn items_of_lists_by_their_numbers() {
+    let nodes = |text: &str| {
+        let nodes = self::text(text).cluster.core_nodes;
+        nodes.iter().map(ToString::to_string).collect::<Vec<_>>().join(" ")
+    };
+    for (text, expected) in [
+        ("cluster.core_nodes = [a@x.io]\ncluster.core_nodes.2 = b@x.io", "a@x.io b@x.io"),
+        ("cluster.core_nodes = [a@x.io]\ncluster.core_nodes.1 = b@x.io", "b@x.io"),
+        ("cluster.core_nodes.10 = b@x.io\ncluster.core_nodes.9 = a@x.io", "a@x.io b@x.io"),
+        ("cluster.core_nodes { \"1\" = a@x.io, \"2\" = b@x.io }", "a@x.io b@x.io"),
+        ("cluster.core_nodes = [a@x.io]\ncluster.core_nodes { \"2\" = b@x.io }", "a@x.io b@x.io"),
+        ("cluster.core_nodes = [a@x.io]\ncluster.core_nodes {}", "a@x.io"),
+        ("x = [a@x.io]\ncluster.core_nodes = ${x}\ncluster.core_nodes.2 = b@x.io", "a@x.io b@x.io"),
+        (
+            "cluster.core_nodes = [a@x.io]\ncluster.core_nodes.2 = b@x.io\ncluster.core_nodes += c@x.io",
+            "a@x.io b@x.io c@x.io",
+        ),
+        ("cluster.core_nodes.1 = a@x.io\ncluster.core_nodes = [b@x.io]", "b@x.io"),
+    ] {
+        assert_eq!(nodes(text), expected, "{text}");
+    }
+    let hooks = "agent.hooks = [{ on = ready }]\nagent.hooks.1.url = \"http://h/\"";
+    assert_eq!(text(hooks).agent.hooks.len(), 1);
+    for text in ["cluster.core_nodes = [a@x.io]\ncluster.core_nodes.3 = b@x.io", "x = [1]\nx.0 = 2"]
+    {
+        let message = refused(text);
+        assert!(message.contains("of a list of 1\n  hint: items are counted"), "{message}");
+    }
+    let message = refused("cluster.core_nodes { a = b@x.io }");
+    assert!(message.contains("cluster.core_nodes: found a block"), "{message}");
+    let message = refused("cluster.core_nodes = \"[a@x.io, b@x.io]\"");
+    assert!(message.contains("hint: write the list without quotes around it"), "{message}");
+}
+
+/// What changes nothing although it seems to is told.
+#[test]
+fn what_is_read_otherwise_than_it_seems_is_a_warning() {
+    let warning = |text: &str| {
+        let loaded = layers(&[("base.conf", BASE), ("e", text)], &[]).unwrap();
+        let warnings: Vec<String> = loaded.warnings.iter().map(ToString::to_string).collect();
+        assert!(!format!("{warnings:?}").contains("Hush"), "{warnings:?}");
+        warnings.join("\n")
+    };
+    for (text, expected) in [
+        (
+            "cluster.description = pass#word",
+            "e:1:23: cluster.description: the text ends before `#`",
+        ),
+        ("cluster.description = a//b", "e:1:23: cluster.description: the text ends before `//`"),
+        ("node.cookie = Hush-Hush-Hush-Hush#Hush", "e:1:15: node.cookie: the text ends before `#`"),
+        ("x = a#b, \n cluster.description = ${x}", "e:1:5: x: the text ends before `#`"),
+        ("Cluster.name = x", "e:1:1: Cluster: no root has this name"),
+        ("NODE { cookie = Hush-Hush-Hush-Hush }", "e:1:1: NODE: no root has this name"),
+        ("clusters { name = x }", "e:1:1: clusters: no root has this name"),
+        ("\"cluster.name\" = x", "hint: write it without quotes: a quoted dot separates nothing"),
+    ] {
+        let found = warning(text);
+        assert!(found.contains(expected), "{text}: {found}");
+    }
+    for text in [
+        "cluster.description = a # b",
+        "cluster.description = a#",
+        "cluster.description = a## b",
+        "cluster { description = \"a\"#b\n}#c",
+        "mqtt.x = a#b",
+        "listeners.tcp.default.x = a#b",
+        "\"a.b\" = 1",
+        "log.level = debug",
+    ] {
+        assert_eq!(warning(text), "", "{text}");
+    }
+}
+
+/// A value that took the next key in is no value.
+#[test]
+fn a_key_inside_a_value_is_refused() {
+    for (text, key) in [
+        ("node { data_dir = data role replicant }", "role"),
+        ("node { data_dir = \"data\" role replicant }", "role"),
+        ("cluster { name = a\n autoheal\n}", "autoheal"),
+        ("agent.log { level = info format json }", "format"),
+    ] {
+        let message = refused(text);
+        assert!(message.contains(&format!("found the key `{key}` inside a value")), "{message}");
+    }
+    assert_eq!(description("cluster.description = our cluster name"), "our cluster name");
+    assert_eq!(text("node.data_dir = role").node.data_dir, Path::new("role"));
+}
+
 #[test]
 fn what_is_not_understood_is_refused_with_its_place() {
     for (text, expected) in [
+        ("cluster.name = prod;", "e:1:20: cluster.name: found `;` outside of quotes"),
         ("cluster.name = 'prod'", "e:1:16: cluster.name: found a single quote"),
         ("cluster.description = a=b", "e:1:24: cluster.description: found `=` inside a value"),
         ("cluster . name = x", "e:1:1: found a blank inside a key"),

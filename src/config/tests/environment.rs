@@ -94,6 +94,88 @@ fn other_names_of_the_same() {
     assert_eq!(role("node.role = core", &[("EMQX_NODE__DB_ROLE", "replicant")]), replicant);
 }
 
+/// In the environment the newer name of a key wins, whichever stands first.
+#[test]
+fn an_older_name_yields_to_the_newer_one() {
+    let types = |env: &[(&str, &str)]| {
+        let text = "node.name = \"a@b.io\", cluster { discovery_strategy = dns }";
+        let loaded = layers(&[("base.conf", BASE), ("e", text)], env).unwrap();
+        let StrategyConfig::Dns(dns) = &loaded.config.cluster.strategy else { panic!() };
+        (dns.record_type, loaded.warnings.iter().map(ToString::to_string).collect::<String>())
+    };
+    let older = ("EMQX_CLUSTER__DNS__TYPE", "srv");
+    assert_eq!(types(&[older]).0, RecordType::Srv);
+    let env = [older, ("EMQX_CLUSTER__DNS__RECORD_TYPE", "srv")];
+    let (_, warnings) = types(&env);
+    let expected = "environment EMQX_CLUSTER__DNS__TYPE: it is not used beside \
+                    EMQX_CLUSTER__DNS__RECORD_TYPE, its newer name";
+    assert_eq!(warnings, expected);
+    let role = |env: &[(&str, &str)]| {
+        let files = [("base.conf", BASE), ("e", "node.db_role = replicant")];
+        layers(&files, env).unwrap().config.node.role
+    };
+    for (first, second) in
+        [("role = core", "db_role = replicant"), ("db_role = replicant", "role = core")]
+    {
+        let files = [
+            ("base.conf", BASE),
+            ("a", &*format!("node.{first}")),
+            ("b", &*format!("node.{second}")),
+        ];
+        let loaded = layers(&files, &[]).unwrap();
+        assert_eq!(loaded.config.node.role, crate::node::Role::Core);
+        let told = loaded.warnings[0].to_string();
+        assert!(
+            told.contains("node.db_role: it is not used beside node.role, its newer name"),
+            "{told}"
+        );
+    }
+    let env = [("EMQX_NODE__ROLE", "core"), ("EMQX_NODE__DB_ROLE", "replicant")];
+    assert_eq!(role(&env), crate::node::Role::Core);
+    assert_eq!(role(&[("EMQX_NODE__ROLE", "null")]), crate::node::Role::Core);
+}
+
+/// As EMQX's schema takes the names of variables.
+#[test]
+fn names_in_odd_spellings() {
+    for name in ["EMQX_cluster__Name", "EMQX_CLUSTER____NAME", "EMQX_CLUSTER__NAME__"] {
+        let loaded = with_env(&[(name, "prod")]);
+        assert_eq!((loaded.config.cluster.name.as_str(), loaded.warnings.len()), ("prod", 0));
+    }
+    let loaded = with_env(&[("EMQX_CLUSTER_STATIC_SEEDS", "a@x.io"), ("EMQX_CLUSTER_PORT", "x")]);
+    let warnings: Vec<String> = loaded.warnings.iter().map(ToString::to_string).collect();
+    assert_eq!(
+        warnings,
+        ["environment EMQX_CLUSTER_STATIC_SEEDS: no key has this name, so it changes nothing\n  \
+          hint: write two lines between the parts: EMQX_CLUSTER__STATIC__SEEDS"]
+    );
+    let block = "{ discovery_strategy = k8s, K8s { namespace = prod } }";
+    let StrategyConfig::K8s(k8s) = with_env(&[("EMQX_CLUSTER", block)]).config.cluster.strategy
+    else {
+        panic!()
+    };
+    assert_eq!(k8s.namespace, "prod");
+}
+
+/// Environment files keep the quotes that a shell would take away.
+#[test]
+fn quotes_that_were_not_meant_are_told() {
+    for (value, read) in [
+        ("'prod'", "'prod'"),
+        ("\"prod", "\"prod"),
+        ("prod\"", "prod\""),
+        ("${NOPE}", "${NOPE}"),
+        ("\"prod\"", "prod"),
+    ] {
+        let loaded = with_env(&[("EMQX_CLUSTER__NAME", value)]);
+        assert_eq!(loaded.config.cluster.name, read);
+        let told = loaded.warnings.iter().any(|w| w.message.contains("read as it stands"));
+        assert_eq!(told, value == read, "{value}");
+        let shown = explain(&loaded.effective);
+        assert!(layers(&[("e", BASE), ("f", &shown)], &[]).is_ok(), "{shown}");
+    }
+}
+
 #[test]
 fn names_of_emqx_4_are_answered_with_the_new_ones() {
     let hint = |name: &str| with_env(&[(name, "x")]).warnings[0].hint.clone().unwrap();
