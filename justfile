@@ -19,6 +19,14 @@ lint:
 doc:
     cargo doc --locked --no-deps --document-private-items --open
 
+# Write the chapters anew that are generated from the code
+bless:
+    BLESS=1 cargo nextest run --locked --test it -E 'test(/^reference::|the_reference_lists_every_metric/)'
+
+# The documents as a book, in target/book
+book:
+    scripts/book
+
 # Format the code
 fmt:
     cargo fmt
@@ -40,19 +48,27 @@ scale *arguments:
     cargo bench --locked --profile sim --bench scale -- {{arguments}}
 
 # The stripped binary, at target/release/muster
-release:
-    MUSTER_REVISION="$(git rev-parse --short HEAD)" cargo build --locked --release
+binary:
+    scripts/build-release
     ls -lh target/release/muster
 
-# The Debian package of the release binary, in target/package
-package: release
-    scripts/package-deb
+# Everything that is published, in target/dist: archive, package, image, chart, bill of materials, licences, checksums
+release: binary
+    scripts/release
 
-# Install, run, upgrade and remove the package in a bootstrapped root; run what the image holds; render the chart
+# Build twice in different directories, and compare
+reproduce:
+    scripts/check-reproducible
+
+# Install, run, upgrade and remove the package in a bootstrapped root; run the image; render the chart
 check-packages binary="target/release/muster":
     scripts/check-image {{binary}}
     scripts/check-chart {{binary}}
     scripts/check-package {{binary}}
+
+# Roll a cluster from one binary to another and back, under load
+upgrade old new="target/release/muster":
+    scripts/check-upgrade {{old}} {{new}}
 
 # Fuzz one target for some seconds; needs cargo-fuzz and a nightly toolchain
 fuzz target seconds="600":

@@ -37,7 +37,7 @@ pub use checks::SHORT_COOKIE;
 pub use env::COMMAND_LINE;
 pub use error::{ConfigErrors, Finding, Origin, Warning};
 pub use explain::explain;
-pub use keys::{KEYS, Key, Unset};
+pub use keys::{InEmqx, KEYS, Key, Unset};
 pub use loader::{Files, SystemFiles};
 pub use reader::Setting;
 pub use types::*;

@@ -205,21 +205,42 @@ fn every_link_between_the_documents_leads_somewhere() {
     }
 }
 
+/// The tutorials that run as they stand, and what else they need.
+const TUTORIALS: [(&str, &[&str]); 6] = [
+    ("getting-started.md", &["jq"]),
+    ("tutorial-manual.md", &[]),
+    ("tutorial-dns.md", &["dnsmasq"]),
+    ("tutorial-etcd.md", &["etcd", "etcdctl"]),
+    ("tutorial-mcast.md", &[]),
+    ("tutorial-singleton.md", &[]),
+];
+
 #[test]
-fn the_tutorial_works() {
-    if skip_without(&["bash", "curl", "jq", "openssl"]) {
-        return;
+fn the_tutorials_work() {
+    for (name, _) in TUTORIALS {
+        let chapter = repository().join("docs").join(name);
+        assert!(documents().contains(&chapter), "there is no {name}");
     }
-    // It uses the default ports, as its reader does.
+    // They use the default ports, as their readers do.
     let _ports = eventually("the default ports to be free", LONG, || {
         PortLease::default_or_any(3).ok().filter(|lease| lease.mesh_base() == 6370)
     });
-    let tutorial = snippets(&repository().join("docs/getting-started.md"));
+    for (name, programs) in TUTORIALS {
+        if !skip_without(&[&["bash", "curl", "openssl"], programs].concat()) {
+            follow(name);
+        }
+    }
+}
+
+/// Runs a tutorial's commands in their order; each of its texts is printed by them.
+fn follow(name: &str) {
+    let tutorial = snippets(&repository().join("docs").join(name));
     let mut script = "set -euo pipefail\ntrap 'kill $(jobs -p) 2>/dev/null || :' EXIT\n".to_owned();
-    script.extend(tutorial.iter().filter(|s| s.language == "bash").map(|s| s.text.as_str()));
+    let bash = tutorial.iter().filter(|snippet| snippet.language == "bash");
+    script.extend(bash.map(|snippet| snippet.text.as_str()));
     let directory = tempfile::tempdir().unwrap();
     let programs = Path::new(MUSTER).parent().unwrap().display();
-    let path = format!("{programs}:{}", std::env::var("PATH").unwrap_or_default());
+    let path = format!("{programs}:{}:/usr/sbin", std::env::var("PATH").unwrap_or_default());
     let output = Command::new("bash")
         .args(["-c", &script])
         .current_dir(directory.path())
@@ -229,16 +250,20 @@ fn the_tutorial_works() {
         .unwrap();
     let printed = String::from_utf8_lossy(&output.stdout);
     let mut logs = String::new();
-    for k in 1..=3 {
-        let log = std::fs::read_to_string(directory.path().join(format!("agent{k}.log")));
-        writeln!(logs, "--- agent {k}\n{}", log.unwrap_or_default()).unwrap();
+    for entry in std::fs::read_dir(directory.path()).unwrap() {
+        let file = entry.unwrap().path();
+        if file.extension().is_some_and(|extension| extension == "log") {
+            let log = std::fs::read_to_string(&file).unwrap();
+            writeln!(logs, "--- {}\n{log}", file.display()).unwrap();
+        }
     }
     assert!(
         output.status.success(),
-        "{}\n{printed}\n{}\n{logs}",
+        "{name}: {}\n{printed}\n{}\n{logs}",
         output.status,
         String::from_utf8_lossy(&output.stderr)
     );
-    let promised = tutorial.iter().find(|s| s.language == "text").unwrap();
-    assert!(printed.contains(promised.text.trim()), "not as promised:\n{printed}");
+    for promised in tutorial.iter().filter(|snippet| snippet.language == "text") {
+        assert!(printed.contains(promised.text.trim()), "{name}: not as promised:\n{printed}");
+    }
 }

@@ -38,6 +38,7 @@ mod page;
 mod partitions;
 mod probes;
 mod ready;
+mod reference;
 mod reload;
 mod supervision;
 mod support;
