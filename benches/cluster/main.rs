@@ -8,7 +8,8 @@
 //! last observer concerned has heard.
 //!
 //! `-- --quick` takes about a minute; `-- --only muster` (or `muster-tls`, `serf`, `erlang`)
-//! leaves out the others, `-- --formation` all but the formation of clusters.
+//! leaves out the others, `-- --formation` all but the formation of clusters, `-- --size 200`
+//! all but that size.
 #![allow(
     clippy::unwrap_used,
     clippy::expect_used,
@@ -40,13 +41,18 @@ const LIMIT: Duration = Duration::from_secs(100);
 struct Plan {
     quick: bool,
     formation_only: bool,
+    /// The only size to form clusters of, where one is given.
+    size: Option<usize>,
     systems: Vec<System>,
 }
 
 impl Plan {
     fn from_arguments() -> Self {
         let arguments: Vec<String> = std::env::args().skip(1).collect();
-        let only = arguments.iter().position(|a| a == "--only").and_then(|i| arguments.get(i + 1));
+        let value = |flag: &str| {
+            arguments.iter().position(|a| a == flag).and_then(|i| arguments.get(i + 1))
+        };
+        let only = value("--only");
         let systems = [System::Muster, System::MusterTls, System::Serf, System::Erlang]
             .into_iter()
             .filter(|system| only.is_none_or(|name| name == system.name()))
@@ -59,7 +65,12 @@ impl Plan {
             })
             .collect();
         let given = |flag: &str| arguments.iter().any(|argument| argument == flag);
-        Self { quick: given("--quick"), formation_only: given("--formation"), systems }
+        Self {
+            quick: given("--quick"),
+            formation_only: given("--formation"),
+            size: value("--size").map(|size| size.parse().expect("--size takes a number")),
+            systems,
+        }
     }
 
     /// How often a cluster of this size is formed.
@@ -170,7 +181,11 @@ async fn measure(plan: &Plan, report: &mut Report) {
 
 /// The systems take turns, so that whatever else the machine does meets them alike.
 async fn formation(plan: &Plan, report: &mut Report) {
-    for n in [3, 10, 20, 50, 100, 200, 300] {
+    let sizes = match plan.size {
+        Some(size) => vec![size],
+        None => vec![3, 10, 20, 50, 100, 200, 300],
+    };
+    for n in sizes {
         let mut runs: BTreeMap<System, Formations> = BTreeMap::new();
         for &system in &plan.systems {
             let left = plan.formations(system, n);

@@ -3,6 +3,7 @@
 use std::time::Duration;
 
 use rand::RngExt;
+use rand::seq::SliceRandom;
 
 use super::links::{DialFailure, Dialing, LinkKey, Phase};
 use super::record::{Reason, Record};
@@ -16,7 +17,37 @@ const MAX_DIALS: usize = 64;
 /// Of these, as many to members that no link has proven.
 const MAX_UNPROVEN_DIALS: usize = 8;
 
+/// Contacts dialled together where there are more than make a full mesh: a few members
+/// tell of all the others.
+const CONTACTS: usize = 8;
+
 impl Membership {
+    /// Plans the dials of nodes that discovery has newly named: a few at a time where they
+    /// are many, each node another few.
+    pub(super) fn plan_contacts(&mut self, now: Duration, mut fresh: Vec<NodeName>) {
+        let mut at_once = fresh.len().max(1);
+        if fresh.len() > self.settings.full_mesh_limit {
+            at_once = CONTACTS;
+            fresh.shuffle(&mut self.rng);
+        }
+        let mut at = now;
+        for wave in fresh.chunks(at_once) {
+            for node in wave {
+                self.links.plan(node, at);
+            }
+            at += self.settings.timing.contact_pause;
+        }
+    }
+
+    /// Whoever has no link yet does not wait with the next contact.
+    fn hurry(&mut self, now: Duration) {
+        if self.links.all_active().next().is_none()
+            && let Some(next) = self.links.next_untried(now)
+        {
+            self.links.plan(&next, now);
+        }
+    }
+
     /// A dial attempt failed.
     pub fn handle_dial_failed(&mut self, now: Duration, node: &NodeName, failure: &DialFailure) {
         self.notice_lag(now);
@@ -47,6 +78,7 @@ impl Membership {
         } else {
             self.redial_later(now, node);
         }
+        self.hurry(now);
         self.dial_due(now);
         self.consider_founding(now);
     }

@@ -19,6 +19,9 @@ const MAX_PENDING: usize = 16;
 /// who cleans up may have become so just now. Above the longest time between two dials.
 const TRIED: Duration = Duration::from_secs(30);
 
+/// A cluster has formed by then, or will not be as large as discovery said.
+const FORMING: Duration = Duration::from_secs(5);
+
 /// A request that waits for another node.
 #[derive(Clone, Debug)]
 pub(super) struct Pending {
@@ -289,6 +292,9 @@ impl Membership {
         }
         self.close_idle(now);
         self.end_conflict(now);
+        if self.answered_at.is_some_and(|at| now.saturating_sub(at) >= FORMING) {
+            self.crowd = 0;
+        }
         self.seek_wanted(now);
         self.autoclean(now);
         self.consider_founding(now);

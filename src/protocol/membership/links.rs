@@ -288,6 +288,12 @@ impl Links {
         self.queue.first().map(|(at, _)| *at)
     }
 
+    /// The next node that is planned for later and was not tried before.
+    pub(super) fn next_untried(&self, now: Duration) -> Option<NodeName> {
+        let mut later = self.queue.iter().filter(|(at, _)| *at > now).map(|(_, node)| node);
+        later.find(|node| self.peers.get(*node).is_some_and(|peer| !peer.tried)).cloned()
+    }
+
     /// Takes the next planned dial that is due.
     pub(super) fn pop_due(&mut self, now: Duration) -> Option<NodeName> {
         let (at, node) = self.queue.first()?.clone();

@@ -117,6 +117,9 @@ pub struct Membership {
     conflict_at: Duration,
     discovery_off: bool,
     discovered: BTreeSet<NodeName>,
+    /// How many members are to be expected, by what discovery first named; 0 once the
+    /// cluster has had time to form.
+    crowd: usize,
     /// When discovery first answered.
     answered_at: Option<Duration>,
     joined_at: Option<Duration>,
@@ -189,6 +192,7 @@ impl Membership {
             conflict_at: Duration::ZERO,
             discovery_off: durable.discovery_off,
             discovered: BTreeSet::new(),
+            crowd: 0,
             answered_at: None,
             joined_at: None,
             durable_version: 1,
@@ -312,7 +316,10 @@ impl Membership {
 
     /// Discovery answered: these are the nodes, this one possibly among them.
     pub fn handle_discovered(&mut self, now: Duration, nodes: &BTreeSet<NodeName>) {
-        self.answered_at.get_or_insert(now);
+        if self.answered_at.is_none() {
+            self.answered_at = Some(now);
+            self.crowd = nodes.len();
+        }
         self.handle_contacts(now, nodes);
     }
 
@@ -331,15 +338,17 @@ impl Membership {
         if self.me.standing == Standing::Left || self.discovery_off {
             return;
         }
+        let mut fresh = Vec::new();
         for node in self.discovered.clone() {
             self.prove(&node);
             let peer = self.links.peer(&node);
             let known = peer.contact;
             peer.contact = true;
             if !known && self.wants(&node) {
-                self.links.plan(&node, now);
+                fresh.push(node);
             }
         }
+        self.plan_contacts(now, fresh);
         self.dial_due(now);
         self.consider_founding(now);
     }
@@ -479,10 +488,11 @@ impl Membership {
     }
 
     /// Whether every member is to link with every other. Those that are down, and names
-    /// that nobody answers to, make no mesh any larger.
+    /// that nobody answers to, make no mesh any larger; those that discovery named count
+    /// while the cluster forms, or all of many would first link with each other.
     fn is_full_mesh(&self) -> bool {
         let running = self.table.running_count().saturating_sub(self.doubtful.len());
-        running <= self.settings.full_mesh_limit
+        running.max(self.crowd) <= self.settings.full_mesh_limit
     }
 
     /// Whether everybody keeps dialling every stopped member.

@@ -84,6 +84,9 @@ pub struct Timing {
     pub repair_interval: Duration,
     /// First delay after a failed dial; doubles with every failure.
     pub redial_min: Duration,
+    /// Where discovery names many, the next few are dialled after this, unless they are
+    /// known by then from those before.
+    pub contact_pause: Duration,
     /// Longest delay between two dials of one node.
     pub redial_max: Duration,
     /// The same where a link ended unasked: whoever held it finds out at once what became
@@ -120,6 +123,7 @@ impl Default for Timing {
             settle: ms(250),
             repair_interval: ms(1000),
             redial_min: ms(200),
+            contact_pause: ms(250),
             redial_max: ms(4000),
             redial_follow: ms(3),
             redial_refused: ms(10_000),

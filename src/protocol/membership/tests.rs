@@ -15,6 +15,10 @@ struct Net {
     /// Who cannot be heard by whom.
     cuts: BTreeSet<(NodeName, NodeName)>,
     notes: Vec<(NodeName, Note)>,
+    /// Dials, frames that came, and records in them.
+    dialled: usize,
+    frames: usize,
+    read: usize,
 }
 
 fn name(index: u64) -> NodeName {
@@ -39,6 +43,17 @@ fn settings(index: u64, automatic: bool) -> Settings {
     }
 }
 
+/// How many records a frame carries.
+fn records(frame: &[u8]) -> usize {
+    match Message::decode(frame) {
+        Ok(
+            Message::Gossip { news, .. } | Message::Ping { news, .. } | Message::Ack { news, .. },
+        ) => news.len(),
+        Ok(Message::Sync { records, .. }) => records.len(),
+        _ => 0,
+    }
+}
+
 impl Net {
     fn new() -> Self {
         Self {
@@ -51,6 +66,9 @@ impl Net {
             frozen: BTreeSet::new(),
             cuts: BTreeSet::new(),
             notes: Vec::new(),
+            dialled: 0,
+            frames: 0,
+            read: 0,
         }
     }
 
@@ -167,6 +185,7 @@ impl Net {
                     self.nodes.get_mut(node).unwrap().handle_dial_failed(self.now, &peer, &failure);
                     return;
                 }
+                self.dialled += 1;
                 self.next += 2;
                 let (here, there) = (LinkKey(self.next), LinkKey(self.next + 1));
                 self.links.insert((node.clone(), here), (peer.clone(), there));
@@ -186,6 +205,8 @@ impl Net {
                     && !self.frozen.contains(&peer)
                     && !self.cuts.contains(&(node.clone(), peer.clone()))
                 {
+                    self.frames += 1;
+                    self.read += records(&frame);
                     self.nodes.get_mut(&peer).unwrap().handle_frame(self.now, other, &frame);
                 }
             }
@@ -566,6 +587,7 @@ fn who_is_invited_does_not_speak_for_the_cluster_it_leaves() {
 }
 
 mod describe;
+mod growth;
 mod hostile;
 mod properties;
 mod silence;
