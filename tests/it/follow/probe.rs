@@ -8,15 +8,15 @@ use serde_json::{Value, json};
 use crate::support::agent::{Agent, Ground, Spec};
 use crate::support::brokers::Broker;
 use crate::support::http::{Answer, request};
-use crate::support::programs::skip_without;
+use crate::support::programs::{node_modules, python_tool, skip_without};
 use crate::support::wait::{LONG, eventually};
 
-/// An agent that probes, ten times a second.
+/// An agent that probes four times a second.
 fn agent(ground: &std::sync::Arc<Ground>, port: u16, broker: &str) -> Agent {
     Spec::new(ground, 1)
         .line(&format!("listeners.tcp.default.bind = \"127.0.0.1:{port}\""))
         .line(&format!(
-            "agent.broker {{ {broker}, probe {{ interval = 100ms, timeout = 100ms }} }}"
+            "agent.broker {{ {broker}, probe {{ interval = 250ms, timeout = 250ms }} }}"
         ))
         .start()
 }
@@ -30,7 +30,7 @@ fn wait_broker(agent: &Agent, status: &str) -> Value {
 }
 
 /// Up, frozen, killed, up again: the probe sees each, and so do the member's readers.
-fn seen_through_its_lives(start: impl Fn(&Path, u16) -> Broker, freezes: bool) {
+fn seen_through_its_lives(start: impl Fn(&Path, u16) -> Broker) {
     let ground = Ground::new(1);
     let port = ground.ports.spare(0);
     let agent = agent(&ground, port, "kind = mqtt, required = true");
@@ -49,11 +49,9 @@ fn seen_through_its_lives(start: impl Fn(&Path, u16) -> Broker, freezes: bool) {
     assert_eq!(member["broker"]["status"], "up");
     assert_eq!(member["broker"]["address"], format!("127.0.0.1:{port}"));
     assert_eq!(agent.metric("muster_broker_up"), 1);
-    if freezes {
-        broker.freeze();
-        let frozen = wait_broker(&agent, "down");
-        assert!(frozen["detail"].as_str().unwrap().contains("no answer"), "{frozen}");
-    }
+    broker.freeze();
+    let frozen = wait_broker(&agent, "down");
+    assert!(frozen["detail"].as_str().unwrap().contains("no answer"), "{frozen}");
     broker.kill9();
     wait_broker(&agent, "down");
     eventually("not to be ready", LONG, || (ready(&agent).status == 503).then_some(()));
@@ -65,8 +63,23 @@ fn seen_through_its_lives(start: impl Fn(&Path, u16) -> Broker, freezes: bool) {
 #[test]
 fn mosquitto() {
     if !skip_without(&["mosquitto"]) {
-        seen_through_its_lives(Broker::mosquitto, true);
+        seen_through_its_lives(Broker::mosquitto);
     }
+}
+
+#[test]
+fn amqtt() {
+    let Some(program) = python_tool("amqtt") else { return };
+    seen_through_its_lives(|home, port| Broker::amqtt(&program, home, port));
+}
+
+#[test]
+fn aedes() {
+    if skip_without(&["node"]) {
+        return;
+    }
+    let Some(modules) = node_modules("brokers") else { return };
+    seen_through_its_lives(|home, port| Broker::aedes(&modules.join("aedes"), home, port));
 }
 
 #[test]
@@ -93,6 +106,9 @@ fn tags_and_drain_are_seen_by_everybody() {
         });
     };
     seen("the tags", &|member| member["tags"] == json!({"id": "1", "zone": "a"}));
+    one.configure("agent.tags { zone = b }");
+    assert_eq!(one.post("/api/v1/reload", &json!({})).status, 200);
+    seen("the changed tags", &|member| member["tags"] == json!({"id": "1", "zone": "b"}));
     let drained = one.put("/api/v1/node/drain", &json!({"reason": "kernel"}));
     assert_eq!(drained.status, 200, "{}", drained.body);
     assert_eq!(drained.json()["draining"], true);

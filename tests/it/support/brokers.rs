@@ -27,6 +27,27 @@ impl Broker {
         Self::prepare(directory, port, &config, &["mosquitto", "-c", "broker.conf"])
     }
 
+    /// amqtt, of PyPI.
+    pub fn amqtt(program: &Path, directory: &Path, port: u16) -> Self {
+        let config = format!(
+            "---\nlisteners:\n  default:\n    type: tcp\n    bind: 127.0.0.1:{port}\n\
+             plugins:\n  amqtt.plugins.authentication.AnonymousAuthPlugin:\n    \
+             allow_anonymous: true\n"
+        );
+        let program = program.display().to_string();
+        Self::prepare(directory, port, &config, &[&program, "-c", "broker.conf"])
+    }
+
+    /// Aedes, of npm.
+    pub fn aedes(modules: &Path, directory: &Path, port: u16) -> Self {
+        let program = format!(
+            "const broker = require({:?})();\
+             require('net').createServer(broker.handle).listen({port}, '127.0.0.1')",
+            modules.display().to_string()
+        );
+        Self::prepare(directory, port, "", &["node", "-e", &program])
+    }
+
     fn prepare(directory: &Path, port: u16, config: &str, command: &[&str]) -> Self {
         let directory = directory.join(format!("broker{port}"));
         std::fs::create_dir_all(&directory).unwrap();

@@ -28,20 +28,25 @@ fn tools() -> PathBuf {
     cache.join("muster-test-tools")
 }
 
-/// The modules that `tests/page` needs.
-pub fn node_modules() -> PathBuf {
-    tools().join("page/node_modules")
+/// Where the npm modules are that `tests/<folder>/package.json` names; `None`, which is
+/// said, when they are not installed and the test is to be skipped; in CI that is a failure.
+#[track_caller]
+pub fn node_modules(folder: &str) -> Option<PathBuf> {
+    installed(tools().join(folder).join("node_modules"))
 }
 
-/// A program of the Python environment; `None`, which is said, when it is not installed
-/// and the test is to be skipped; in CI that is a failure.
+/// A program of the Python environment; [`node_modules`] says when there is none.
 #[track_caller]
 pub fn python_tool(name: &str) -> Option<PathBuf> {
-    let path = tools().join("python/bin").join(name);
-    if path.is_file() {
+    installed(tools().join("python/bin").join(name))
+}
+
+#[track_caller]
+fn installed(path: PathBuf) -> Option<PathBuf> {
+    if path.exists() {
         return Some(path);
     }
-    assert!(std::env::var_os("CI").is_none(), "not installed: {name}");
-    eprintln!("skipped: not installed: {name}");
+    assert!(std::env::var_os("CI").is_none(), "not installed: {}", path.display());
+    eprintln!("skipped: not installed: {}", path.display());
     None
 }
