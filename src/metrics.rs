@@ -254,9 +254,9 @@ impl Metrics {
         self.queue_drops.get_or_create(&Cause { cause: Word(queue) }).inc();
     }
 
-    /// Counts that a bound was reached.
-    pub fn limit(&self, limit: &'static str) {
-        self.limit_reached.get_or_create(&Limit { limit: Word(limit) }).inc();
+    /// Counts that a bound was reached; true the first time.
+    pub fn limit(&self, limit: &'static str) -> bool {
+        self.limit_reached.get_or_create(&Limit { limit: Word(limit) }).inc() == 0
     }
 
     /// Counts changed TLS files: `ok` or `failed`.

@@ -216,7 +216,7 @@ async fn serve_dns(world: World) {
         zone: zone.clone(),
         snapshot: world.snapshots,
         resolver,
-        queries: world.metrics.dns_queries.clone(),
+        metrics: world.metrics,
         notices: world.notices,
     };
     dns::serve(listener, parts).await;

@@ -26,7 +26,7 @@ pub const MAX_QUERY: usize = 1232;
 pub const MAX_UDP: u16 = 1232;
 
 /// Longest answer over UDP to a query that does not say (RFC 1035, 4.2.1).
-const MIN_UDP: u16 = 512;
+pub(super) const MIN_UDP: u16 = 512;
 
 /// Bytes of an OPT record without options, the only kind that is sent.
 const OPT_LEN: u16 = 11;
@@ -246,19 +246,18 @@ impl Answer {
         let opt = message.edns.as_ref();
         let mut bytes = Vec::with_capacity(usize::from(MIN_UDP));
         let mut encoder = BinEncoder::new(&mut bytes);
-        encoder.set_max_size(max - opt.map_or(0, |_| OPT_LEN));
+        let room = usize::from(max - opt.map_or(0, |_| OPT_LEN));
         let place = encoder.place::<Header>()?;
-        let queries = count(encoder.emit_all(message.queries.iter()))?;
-        let (answers, cut) = emitted(encoder.emit_all(message.answers.iter()))?;
+        let (queries, _cut) = put(&mut encoder, &message.queries, room)?;
+        let (answers, cut) = put(&mut encoder, &message.answers, room)?;
         let (authorities, cut) = match cut {
             true => (0, true),
-            false => emitted(encoder.emit_all(message.authorities.iter()))?,
+            false => put(&mut encoder, &message.authorities, room)?,
         };
         let (mut additionals, _left_out) = match cut {
             true => (0, true),
-            false => emitted(encoder.emit_all(message.additionals.iter()))?,
+            false => put(&mut encoder, &message.additionals, room)?,
         };
-        encoder.set_max_size(max);
         if let Some(opt) = opt {
             let mut opt = opt.clone();
             opt.set_rcode_high(message.metadata.response_code.high());
@@ -269,25 +268,32 @@ impl Answer {
         metadata.truncation |= cut;
         let counts = HeaderCounts { queries, answers, authorities, additionals };
         place.replace(&mut encoder, Header { metadata, counts })?;
-        // A record that did not fit leaves its first bytes behind.
-        encoder.trim();
         Ok(bytes)
     }
 }
 
-fn count(written: Result<usize, ProtoError>) -> Result<u16, ProtoError> {
-    emitted(written).map(|(count, _)| count)
-}
-
-/// How many were written, and whether some were not.
-fn emitted(written: Result<usize, ProtoError>) -> Result<(u16, bool), ProtoError> {
-    let (count, cut) = match written {
-        Ok(count) => (count, false),
-        Err(ProtoError::NotAllRecordsWritten { count, .. }) => (count, true),
-        Err(error) => return Err(error),
-    };
-    // Fewer than bytes in a message.
-    Ok((u16::try_from(count).unwrap_or(u16::MAX), cut))
+/// Writes records for as long as they end within `room`: how many, and whether some were
+/// left out. (The encoder's own limit would leave out the last one too often: it writes a
+/// name in full before it finds that a reference to an earlier one will do.)
+fn put<R: BinEncodable>(
+    encoder: &mut BinEncoder<'_>,
+    records: &[R],
+    room: usize,
+) -> Result<(u16, bool), ProtoError> {
+    let mut count = 0;
+    for record in records {
+        let before = encoder.offset();
+        match record.emit(encoder) {
+            Ok(()) if encoder.offset() <= room => count += 1,
+            Ok(()) | Err(ProtoError::MaxBufferSizeExceeded(_)) => {
+                encoder.set_offset(before);
+                encoder.trim();
+                return Ok((count, true));
+            }
+            Err(error) => return Err(error),
+        }
+    }
+    Ok((count, false))
 }
 
 #[cfg(test)]

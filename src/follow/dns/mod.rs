@@ -22,24 +22,26 @@ pub mod zone;
 mod names;
 mod tcp;
 
+use std::io::IoSliceMut;
 use std::net::SocketAddr;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
-use prometheus_client::metrics::counter::Counter;
-use prometheus_client::metrics::family::Family;
+use quinn_udp::{RecvMeta, Transmit, UdpSocketState};
 use socket2::{Domain, Protocol, Socket, Type};
+use tokio::io::Interest;
 use tokio::net::{TcpListener, UdpSocket};
 use tokio::sync::watch;
 use tokio::time::{Instant, sleep};
-use tracing::{debug, error};
+use tracing::{debug, warn};
 
-use self::answer::{Answer, MAX_QUERY, answer};
+use self::answer::{Answer, answer};
 use self::limit::{Limiter, Verdict};
 use self::table::{Hosts, Table};
 use self::zone::{Zone, ZoneError};
+use super::Standing;
 use crate::config::Config;
-use crate::metrics::{Outcome, Word};
+use crate::metrics::{Metrics, Outcome, Word};
 use crate::notices::Notices;
 use crate::resolve::Resolver;
 use crate::view::Snapshot;
@@ -49,6 +51,10 @@ const BACKLOG: i32 = 64;
 
 /// After a failure that lasts (no more descriptors), before the next attempt.
 const PAUSE: Duration = Duration::from_millis(100);
+
+/// Longest datagram, and the longest row of datagrams of one sender and length that the
+/// system hands over as one.
+const MAX_READ: usize = 64 << 10;
 
 /// Why nothing can be served. The operator can help it.
 #[derive(Debug, thiserror::Error)]
@@ -89,6 +95,8 @@ impl BindError {
 #[derive(Debug)]
 pub struct Listener {
     udp: UdpSocket,
+    /// Tells which of this machine's addresses a query was sent to.
+    addresses: UdpSocketState,
     tcp: TcpListener,
 }
 
@@ -129,7 +137,33 @@ impl Listener {
         tcp.listen(BACKLOG)?;
         let tcp = TcpListener::from_std(tcp.into())?;
         let udp = open(tcp.local_addr()?, Type::DGRAM, Protocol::UDP)?;
-        Ok(Self { udp: UdpSocket::from_std(udp.into())?, tcp })
+        let addresses = UdpSocketState::new((&udp).into())?;
+        Ok(Self { udp: UdpSocket::from_std(udp.into())?, addresses, tcp })
+    }
+
+    /// Waits for a datagram, or some of one sender at once. Cancel-safe.
+    async fn receive(&self, buffer: &mut [u8]) -> std::io::Result<RecvMeta> {
+        let read = || {
+            let mut from = [RecvMeta::default()];
+            let mut slices = [IoSliceMut::new(buffer)];
+            self.addresses.recv((&self.udp).into(), &mut slices, &mut from)?;
+            let [from] = from;
+            Ok(from)
+        };
+        self.udp.async_io(Interest::READABLE, read).await
+    }
+
+    /// Sends an answer, from the address that was asked: on a machine with several the
+    /// system would take the one of the route, and a client drops what comes from another.
+    fn send(&self, bytes: &[u8], asked: &RecvMeta) -> std::io::Result<()> {
+        let answer = Transmit {
+            destination: asked.addr,
+            ecn: None,
+            contents: bytes,
+            segment_size: None,
+            src_ip: asked.dst_ip,
+        };
+        self.addresses.try_send((&self.udp).into(), &answer)
     }
 
     /// The address, with the port that was chosen where 0 was asked for.
@@ -146,7 +180,8 @@ pub struct Server {
     zone: Zone,
     snapshot: watch::Receiver<Arc<Snapshot>>,
     hosts: watch::Receiver<Arc<Hosts>>,
-    queries: Queries,
+    metrics: Arc<Metrics>,
+    notices: Arc<Notices>,
     /// The newest table, with the snapshot and the hosts it was made of.
     current: Mutex<Current>,
     limiter: Mutex<Limiter>,
@@ -154,9 +189,6 @@ pub struct Server {
 }
 
 type Current = (Arc<Snapshot>, Arc<Hosts>, Arc<Table>);
-
-/// `muster_dns_queries_total`.
-pub type Queries = Family<Outcome, Counter>;
 
 /// How a query came.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -173,20 +205,20 @@ pub struct Parts {
     pub snapshot: watch::Receiver<Arc<Snapshot>>,
     /// Looks up brokers' hosts that are names.
     pub resolver: Resolver,
-    /// Where queries are counted.
-    pub queries: Queries,
-    /// Where it is said that a host is not found.
+    /// Where queries and reached limits are counted.
+    pub metrics: Arc<Metrics>,
+    /// Where it is said that a host is not found, or that a socket fails.
     pub notices: Arc<Notices>,
 }
 
 /// Serves until it is dropped.
 pub async fn serve(listener: &Listener, parts: Parts) {
-    let Parts { zone, snapshot, resolver, queries, notices } = parts;
+    let Parts { zone, snapshot, resolver, metrics, notices } = parts;
     let (found, hosts) = watch::channel(Arc::default());
-    let names = names::follow(snapshot.clone(), resolver, found, notices);
-    let server = Arc::new(Server::new(zone, snapshot, hosts, queries));
-    let Listener { udp, tcp } = listener;
-    let ((), (), ()) = tokio::join!(server.udp(udp), tcp::serve(&server, tcp), names);
+    let names = names::follow(snapshot.clone(), resolver, found, Arc::clone(&notices));
+    let server = Arc::new(Server::new(zone, snapshot, hosts, metrics, notices));
+    let tcp = tcp::serve(&server, &listener.tcp);
+    let ((), (), ()) = tokio::join!(server.udp(listener), tcp, names);
 }
 
 impl Server {
@@ -194,7 +226,8 @@ impl Server {
         zone: Zone,
         snapshot: watch::Receiver<Arc<Snapshot>>,
         hosts: watch::Receiver<Arc<Hosts>>,
-        queries: Queries,
+        metrics: Arc<Metrics>,
+        notices: Arc<Notices>,
     ) -> Self {
         let (first, found) = (Arc::clone(&snapshot.borrow()), Arc::clone(&hosts.borrow()));
         let table = Arc::new(Table::new(&zone, &first, &found, 1));
@@ -202,7 +235,8 @@ impl Server {
             zone,
             snapshot,
             hosts,
-            queries,
+            metrics,
+            notices,
             current: Mutex::new((first, found, table)),
             limiter: Mutex::default(),
             start: Instant::now(),
@@ -228,7 +262,15 @@ impl Server {
     }
 
     fn count(&self, outcome: &'static str) {
-        self.queries.get_or_create(&Outcome { outcome: Word(outcome) }).inc();
+        self.metrics.dns_queries.get_or_create(&Outcome { outcome: Word(outcome) }).inc();
+    }
+
+    /// Counts a bound that is reached, and says so the first time: a stranger may reach it
+    /// as often as he likes.
+    fn limit(&self, limit: &'static str, text: &str) {
+        if self.metrics.limit(limit) {
+            warn!("a limit is reached ({limit}): {text}");
+        }
     }
 
     /// The bytes to send back, if any.
@@ -236,6 +278,7 @@ impl Server {
         let now = self.start.elapsed();
         if !self.limiter.lock().unwrap_or_else(PoisonError::into_inner).query(now) {
             self.count("limited");
+            self.limit("dns_queries", "20,000 DNS queries a second are read, others get no answer");
             return None;
         }
         let Some(answer) = answer(query, &self.zone, &self.table(), &mut rand::rng()) else {
@@ -254,6 +297,11 @@ impl Server {
         let mut limiter = self.limiter.lock().unwrap_or_else(PoisonError::into_inner);
         let verdict = limiter.answer(from.ip(), bytes.len(), now);
         drop(limiter);
+        if verdict != Verdict::Send {
+            let text = "a network is sent 100 kB of DNS answers a second over UDP; beyond that \
+                        it is told to ask over TCP, or nothing";
+            self.limit("dns_answers", text);
+        }
         match verdict {
             Verdict::Send => {
                 self.count(answer.outcome);
@@ -275,33 +323,48 @@ impl Server {
             Ok(bytes) => Some(bytes),
             Err(error) => {
                 self.count("failed");
-                error!("an answer could not be written: {error}");
+                let text = format!(
+                    "a DNS answer could not be written: {error}; please report this with the log"
+                );
+                self.notices.set("dns_answer", &text);
                 None
             }
         }
     }
 
-    async fn udp(&self, socket: &UdpSocket) {
-        // One byte more than is read, so that what is longer is seen to be.
-        let mut buffer = [0; MAX_QUERY + 1];
+    async fn udp(&self, listener: &Listener) {
+        let trouble = Standing::new(&self.notices, "dns_udp".to_owned());
+        let mut failing = false;
+        let mut buffer = vec![0; MAX_READ];
         loop {
-            match socket.recv_from(&mut buffer).await {
-                Ok((length, from)) => {
-                    let query = buffer.get(..length).unwrap_or_default();
-                    if let Some(bytes) = self.respond(query, from, Carrier::Udp)
-                        && let Err(error) = socket.try_send_to(&bytes, from)
-                    {
-                        // Whoever asks asks again.
-                        self.count("unsent");
-                        debug!(%from, "an answer could not be sent: {error}");
+            let received = listener.receive(&mut buffer).await;
+            match received {
+                Ok(from) => {
+                    if std::mem::take(&mut failing) {
+                        trouble.clear();
+                    }
+                    let read = buffer.get(..from.len).unwrap_or_default();
+                    for query in read.chunks(from.stride.max(1)) {
+                        self.answer_datagram(query, &from, listener);
                     }
                 }
-                // An ICMP message about an earlier answer, or the system's limits.
                 Err(error) => {
-                    debug!("cannot receive: {error}");
+                    failing = true;
+                    trouble.set(&format!(
+                        "no DNS queries can be received over UDP: {error}; it is tried again"
+                    ));
                     sleep(PAUSE).await;
                 }
             }
+        }
+    }
+
+    fn answer_datagram(&self, query: &[u8], from: &RecvMeta, listener: &Listener) {
+        let Some(bytes) = self.respond(query, from.addr, Carrier::Udp) else { return };
+        if let Err(error) = listener.send(&bytes, from) {
+            // Whoever asks asks again. Nobody else is told: a forged sender would be.
+            self.count("unsent");
+            debug!(from = %from.addr, "an answer could not be sent: {error}");
         }
     }
 }

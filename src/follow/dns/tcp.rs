@@ -9,10 +9,9 @@ use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::{TcpListener, TcpStream};
 use tokio::task::{Id, JoinSet};
 use tokio::time::{sleep, timeout};
-use tracing::debug;
 
 use super::answer::MAX_QUERY;
-use super::{Carrier, PAUSE, Server};
+use super::{Carrier, PAUSE, Server, Standing};
 
 /// Connections at one time. Clients come only for long answers and forwarders keep a few.
 /// At some 70 kB for the longest answer each, all of them cost 5 MB at the worst.
@@ -29,6 +28,8 @@ const WRITE: Duration = Duration::from_secs(5);
 
 /// Accepts until it is dropped, and its connections with it.
 pub(super) async fn serve(server: &Arc<Server>, listener: &TcpListener) {
+    let trouble = Standing::new(&server.notices, "dns_tcp".to_owned());
+    let mut failing = false;
     let mut connections = JoinSet::new();
     let mut places: HashMap<Id, IpAddr> = HashMap::new();
     loop {
@@ -42,17 +43,29 @@ pub(super) async fn serve(server: &Arc<Server>, listener: &TcpListener) {
             }
             accepted = listener.accept() => match accepted {
                 Ok((stream, from)) => {
+                    if std::mem::take(&mut failing) {
+                        trouble.clear();
+                    }
                     let address = from.ip().to_canonical();
                     let same = places.values().filter(|taken| **taken == address).count();
                     if places.len() >= PLACES || same >= PLACES_PER_ADDRESS {
                         server.count("no_place");
+                        server.limit(
+                            "dns_connections",
+                            "64 TCP connections ask for DNS answers, or 16 of one address; \
+                             further ones are closed",
+                        );
                         continue;
                     }
                     let task = connections.spawn(converse(Arc::clone(server), stream, from));
                     places.insert(task.id(), address);
                 }
                 Err(error) => {
-                    debug!("cannot accept: {error}");
+                    failing = true;
+                    trouble.set(&format!(
+                        "no connections can be accepted for DNS over TCP: {error}; it is tried \
+                         again; if files run out, raise the limit of open files (LimitNOFILE)"
+                    ));
                     sleep(PAUSE).await;
                 }
             }

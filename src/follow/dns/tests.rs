@@ -28,15 +28,15 @@ fn view(members: u8) -> Arc<Snapshot> {
 fn server(members: u8) -> (Server, watch::Sender<Arc<Snapshot>>) {
     let (publish, snapshots) = watch::channel(view(members));
     let (_found, hosts) = watch::channel(Arc::default());
-    (Server::new(zone(), snapshots, hosts, Queries::default()), publish)
+    (Server::new(zone(), snapshots, hosts, Arc::default(), Arc::default()), publish)
 }
 
 fn answers(bytes: &[u8]) -> u16 {
     u16::from_be_bytes([bytes[6], bytes[7]])
 }
 
-fn counted(queries: &Queries, outcome: &'static str) -> u64 {
-    queries.get_or_create(&Outcome { outcome: Word(outcome) }).get()
+fn counted(metrics: &Metrics, outcome: &'static str) -> u64 {
+    metrics.dns_queries.get_or_create(&Outcome { outcome: Word(outcome) }).get()
 }
 
 #[tokio::test]
@@ -51,7 +51,7 @@ async fn the_newest_snapshot_answers() {
     publish.send_replace(view(5));
     assert_eq!(answers(&ask()), 5);
     assert_eq!(server.table().serial, serial + 1);
-    assert_eq!(counted(&server.queries, "ok"), 2);
+    assert_eq!(counted(&server.metrics, "ok"), 2);
 }
 
 #[tokio::test(start_paused = true)]
@@ -73,7 +73,9 @@ async fn a_forged_sender_is_worth_nothing() {
     }
     assert!(long <= limit::BYTES_AT_ONCE as usize, "{long}");
     assert!((1..asked).contains(&short), "{short} for {asked}");
-    assert!(counted(&server.queries, "limited") > 4000);
+    assert!(counted(&server.metrics, "limited") > 4000);
+    let reached = crate::metrics::Limit { limit: Word("dns_answers") };
+    assert!(server.metrics.limit_reached.get_or_create(&reached).get() > 4000);
     // Over TCP nobody forges.
     assert!(server.respond(&query(), victim, Carrier::Tcp).is_some());
     // All queries together are bounded, too, even those that cost little.
@@ -82,23 +84,46 @@ async fn a_forged_sender_is_worth_nothing() {
     assert!(read.count() <= limit::QUERIES_PER_SECOND as usize);
 }
 
-async fn running() -> (SocketAddr, Queries, tokio::task::JoinHandle<()>) {
+/// Forged senders of as many networks as there are: in all no more is sent than queries are
+/// read, whatever each of them was allowed.
+#[tokio::test(start_paused = true)]
+async fn forged_senders_of_many_networks_are_bounded_in_all() {
+    let (server, _publish) = server(200);
+    let most = limit::QUERIES_PER_SECOND as usize;
+    let (mut count, mut bytes) = (0, 0);
+    for number in 0..3 * most {
+        let [_, high, middle, low] = u32::try_from(number).unwrap().to_be_bytes();
+        let from = SocketAddr::from(([198, high, middle, low], 53));
+        if let Some(answer) = server.respond(&query(), from, Carrier::Udp) {
+            count += 1;
+            bytes += answer.len();
+        }
+    }
+    assert!(count <= most && bytes <= most * usize::from(answer::MIN_UDP), "{count}, {bytes}");
+    assert_eq!(counted(&server.metrics, "limited"), 3 * most as u64 - count as u64);
+    // A second later, those who forged nothing are answered.
+    tokio::time::advance(Duration::from_secs(1)).await;
+    let from = SocketAddr::from(([203, 0, 113, 1], 53));
+    assert!(server.respond(&query(), from, Carrier::Udp).is_some());
+}
+
+async fn running() -> (SocketAddr, Arc<Metrics>, tokio::task::JoinHandle<()>) {
     let (publish, snapshot) = watch::channel(view(3));
     let listener = Listener::bind(SocketAddr::from(([127, 0, 0, 1], 0))).unwrap();
     let address = listener.local_addr().unwrap();
-    let queries = Queries::default();
+    let metrics = Arc::<Metrics>::default();
     let parts = Parts {
         zone: zone(),
         snapshot,
         resolver: Resolver::new(&[]).unwrap(),
-        queries: queries.clone(),
+        metrics: Arc::clone(&metrics),
         notices: Arc::default(),
     };
     let task = tokio::spawn(async move {
         let _held_open = publish;
         serve(&listener, parts).await;
     });
-    (address, queries, task)
+    (address, metrics, task)
 }
 
 async fn ask(stream: &mut TcpStream) -> std::io::Result<Vec<u8>> {
@@ -113,7 +138,7 @@ async fn ask(stream: &mut TcpStream) -> std::io::Result<Vec<u8>> {
 
 #[tokio::test]
 async fn connections_are_kept_and_bounded() {
-    let (address, queries, task) = running().await;
+    let (address, metrics, task) = running().await;
     let mut first = TcpStream::connect(address).await.unwrap();
     for _ in 0..3 {
         assert_eq!(answers(&ask(&mut first).await.unwrap()), 3);
@@ -126,7 +151,7 @@ async fn connections_are_kept_and_bounded() {
     }
     let mut late = TcpStream::connect(address).await.unwrap();
     assert!(ask(&mut late).await.is_err());
-    assert_eq!(counted(&queries, "no_place"), 1);
+    assert_eq!(counted(&metrics, "no_place"), 1);
     // A place that is given back is another's.
     drop(held);
     let again = async {
@@ -147,7 +172,7 @@ async fn connections_are_kept_and_bounded() {
 
 #[tokio::test]
 async fn who_says_nothing_loses_its_place() {
-    let (address, _queries, _task) = running().await;
+    let (address, _metrics, _task) = running().await;
     let mut silent = TcpStream::connect(address).await.unwrap();
     let mut slow = TcpStream::connect(address).await.unwrap();
     // Half a query, and no more.

@@ -1,9 +1,12 @@
 //! Asks name servers: with dig, and with bytes of its own.
 
 use std::fs::File;
-use std::net::{SocketAddr, UdpSocket};
+use std::net::{Ipv4Addr, SocketAddr, UdpSocket};
 use std::path::Path;
 use std::process::{Child, Command, Stdio};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::thread::JoinHandle;
 use std::time::Duration;
 
 /// What dig makes of an answer.
@@ -74,6 +77,60 @@ pub fn try_count(server: SocketAddr, name: &str) -> Option<u16> {
     let (length, _) = socket.recv_from(&mut buffer).ok()?;
     assert!(length >= 12 && buffer[..2] == [0x12, 0x34]);
     Some(u16::from_be_bytes([buffer[6], buffer[7]]))
+}
+
+/// [`try_count`] as a client that hears nobody but the address it asked.
+pub fn answered_by(server: SocketAddr, name: &str) -> Option<u16> {
+    let own = if server.is_ipv4() { "127.0.0.1:0" } else { "[::1]:0" };
+    let socket = UdpSocket::bind(own).unwrap();
+    socket.connect(server).unwrap();
+    socket.set_read_timeout(Some(Duration::from_secs(5))).unwrap();
+    socket.send(&question(name)).unwrap();
+    let mut buffer = [0; 2048];
+    let length = socket.recv(&mut buffer).ok()?;
+    assert!(length >= 12 && buffer[..2] == [0x12, 0x34]);
+    Some(u16::from_be_bytes([buffer[6], buffer[7]]))
+}
+
+/// Queries from many addresses of loopback, as fast as they can be sent; ends when dropped.
+pub struct Flood {
+    over: Arc<AtomicBool>,
+    thread: Option<JoinHandle<u64>>,
+}
+
+impl Flood {
+    pub fn start(server: SocketAddr, name: &str, addresses: u8) -> Self {
+        let own = |k| UdpSocket::bind((Ipv4Addr::new(127, 1, 0, k), 0)).unwrap();
+        let sockets: Vec<UdpSocket> = (1..=addresses).map(own).collect();
+        let (query, over) = (question(name), Arc::<AtomicBool>::default());
+        let ended = Arc::clone(&over);
+        let thread = std::thread::spawn(move || {
+            let mut sent = 0;
+            while !ended.load(Ordering::Relaxed) {
+                for socket in &sockets {
+                    // A full queue is what a flood makes.
+                    sent += u64::from(socket.send_to(&query, server).is_ok());
+                }
+            }
+            sent
+        });
+        Self { over, thread: Some(thread) }
+    }
+
+    /// How many queries it sent.
+    pub fn end(mut self) -> u64 {
+        self.over.store(true, Ordering::Relaxed);
+        self.thread.take().unwrap().join().unwrap()
+    }
+}
+
+impl Drop for Flood {
+    fn drop(&mut self) {
+        self.over.store(true, Ordering::Relaxed);
+        if let Some(thread) = self.thread.take() {
+            let _ended = thread.join();
+        }
+    }
 }
 
 /// A server that runs in the foreground; killed when dropped.

@@ -198,7 +198,7 @@ fn what_does_not_fit_is_cut_and_marked() {
         assert_eq!(usize::from(answer.udp), size);
         let bytes = answer.encode(answer.udp).unwrap();
         // As many as fit, to a byte: another would take 16.
-        assert!(bytes.len() <= size && bytes.len() + 16 >= size, "{} of {size}", bytes.len());
+        assert!(bytes.len() <= size && bytes.len() + 16 > size, "{} of {size}", bytes.len());
         let message = Message::from_vec(&bytes).unwrap();
         assert!(message.truncation && message.edns.is_some() == edns);
         let whole = answer.encode(u16::MAX).unwrap();
@@ -208,6 +208,42 @@ fn what_does_not_fit_is_cut_and_marked() {
         let cut = answer.cut().encode(512).unwrap();
         let cut = Message::from_vec(&cut).unwrap();
         assert!(cut.truncation && cut.answers.is_empty() && cut.queries.len() == 1);
+    }
+}
+
+/// At every size: nothing longer is sent, and nothing that would fit is left out.
+#[test]
+fn an_answer_is_cut_at_the_byte() {
+    let long = "a-rather-long-name-of-a-cluster-that-takes-its-place";
+    let zone = Zone::new(long, "muster", Duration::from_secs(7), [10, 0, 0, 1].into()).unwrap();
+    let view = snapshot((0..200).map(|n| member(&format!("e{n}@10.0.0.{n}"))).collect());
+    let table = Table::new(&zone, &view, &Hosts::new(), 3);
+    let name = format!("nodes.{long}.muster");
+    for payload in 512..=700 {
+        let query = with_edns(question(&name, RecordType::A), payload).to_vec().unwrap();
+        let answer = answer(&query, &zone, &table, &mut StdRng::seed_from_u64(1)).unwrap();
+        let bytes = answer.encode(answer.udp).unwrap();
+        let size = usize::from(payload);
+        assert!(bytes.len() <= size && bytes.len() + 16 > size, "{} of {size}", bytes.len());
+        let message = Message::from_vec(&bytes).unwrap();
+        // The head, the question as it came, the OPT record.
+        assert_eq!(bytes.len(), query.len() + 16 * message.answers.len());
+    }
+}
+
+/// Resolvers that guard themselves by random letter case compare it, in question and answer.
+#[test]
+fn the_letter_case_of_a_question_is_kept() {
+    let table = table(4);
+    for name in ["nOdEs.EmQxCl.MuStEr", "_mQtT._TcP.sErViCe.emqxcl.MUSTER", "MusTer"] {
+        for wanted in [RecordType::A, RecordType::SRV, RecordType::SOA] {
+            let message = ask(name, wanted, &table);
+            let asked = format!("{name}.");
+            assert_eq!(message.queries[0].name.to_ascii(), asked);
+            for record in &message.answers {
+                assert_eq!(record.name.to_ascii(), asked);
+            }
+        }
     }
 }
 
