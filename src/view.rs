@@ -148,6 +148,27 @@ pub struct Member {
 }
 
 impl Member {
+    /// A core that is up since then, and of which nothing else is known.
+    #[must_use]
+    pub fn new(node: NodeName, since: SystemTime) -> Self {
+        Self {
+            node,
+            status: MemberStatus::Up,
+            role: Role::Core,
+            address: None,
+            incarnation: Incarnation(1),
+            since,
+            link: LinkState::Idle,
+            rtt_us: None,
+            version: String::new(),
+            is_self: false,
+            last_change: None,
+            tags: Tags::default(),
+            draining: None,
+            broker: None,
+        }
+    }
+
     /// Whether clients may be sent to it: it is up, does not drain, and its broker is not
     /// down.
     #[must_use]
@@ -237,6 +258,28 @@ pub struct Snapshot {
 }
 
 impl Snapshot {
+    /// What a node shows of these members, sorted by name, when all is well: joined, with the
+    /// majority, in agreement, and nothing heard of discovery.
+    #[must_use]
+    pub fn new(self_node: NodeName, members: Vec<Member>) -> Self {
+        Self {
+            name: String::new(),
+            description: String::new(),
+            id: None,
+            self_node,
+            strategy: "static",
+            proto_dist: "inet_tcp",
+            state: ClusterState::Joined,
+            members,
+            view_hash: 0,
+            disagreeing: Vec::new(),
+            majority: true,
+            discovery: DiscoveryView::default(),
+            conflict: None,
+            refusals: Vec::new(),
+        }
+    }
+
     /// Names of members whose status passes, sorted.
     pub fn nodes(&self, pass: impl Fn(MemberStatus) -> bool) -> impl Iterator<Item = &NodeName> {
         self.members.iter().filter(move |m| pass(m.status)).map(|m| &m.node)

@@ -8,7 +8,7 @@ use std::time::SystemTime;
 use tracing::{info, warn};
 
 use super::refusals::Refusals;
-use crate::attributes::{Broker, BrokerStatus, Tags};
+use crate::attributes::{Broker, BrokerStatus};
 use crate::config::Config;
 use crate::events::{Event, EventKind, EventLog};
 use crate::node::NodeName;
@@ -250,36 +250,21 @@ impl Presenter {
     /// What a node without peers shows for ever.
     pub(super) fn singleton(&self, incarnation: crate::node::Incarnation) -> Snapshot {
         let Config { node, cluster, .. } = &*self.config;
+        let member = Member {
+            role: node.role,
+            incarnation,
+            version: super::VERSION.to_owned(),
+            is_self: true,
+            ..Member::new(node.name.clone(), self.started)
+        };
         Snapshot {
             name: cluster.name.clone(),
             description: cluster.description.clone(),
-            id: None,
-            self_node: node.name.clone(),
             strategy: cluster.strategy.name(),
             proto_dist: cluster.proto_dist.name(),
             state: ClusterState::Singleton,
-            members: vec![Member {
-                node: node.name.clone(),
-                status: MemberStatus::Up,
-                role: node.role,
-                address: None,
-                incarnation,
-                since: self.started,
-                link: LinkState::Idle,
-                rtt_us: None,
-                version: super::VERSION.to_owned(),
-                is_self: true,
-                last_change: None,
-                tags: Tags::default(),
-                draining: None,
-                broker: None,
-            }],
-            view_hash: 0,
-            disagreeing: Vec::new(),
-            majority: true,
             discovery: self.discovery.clone(),
-            conflict: None,
-            refusals: Vec::new(),
+            ..Snapshot::new(node.name.clone(), vec![member])
         }
     }
 }

@@ -2,11 +2,9 @@
 
 use std::time::SystemTime;
 
-use crate::attributes::{BrokerStatus, Tags};
-use crate::node::{Incarnation, NodeName, Role};
-use crate::view::{
-    BrokerView, ClusterState, DiscoveryView, LinkState, Member, MemberStatus, Snapshot,
-};
+use crate::attributes::BrokerStatus;
+use crate::node::NodeName;
+use crate::view::{BrokerView, LinkState, Member, Snapshot};
 
 pub(super) fn node(text: &str) -> NodeName {
     NodeName::parse(text).unwrap()
@@ -19,26 +17,16 @@ pub(super) fn member(name: &str) -> Member {
         host if host.contains(':') => format!("[{host}]"),
         host => host.to_owned(),
     };
-    Member {
-        broker: Some(BrokerView {
-            address: format!("{host}:1883"),
-            status: BrokerStatus::Up,
-            since: SystemTime::UNIX_EPOCH,
-            detail: String::new(),
-        }),
-        node,
-        status: MemberStatus::Up,
-        role: Role::Core,
-        address: None,
-        incarnation: Incarnation(1),
+    let broker = BrokerView {
+        address: format!("{host}:1883"),
+        status: BrokerStatus::Up,
         since: SystemTime::UNIX_EPOCH,
+        detail: String::new(),
+    };
+    Member {
         link: LinkState::Connected,
-        rtt_us: None,
-        version: String::new(),
-        is_self: false,
-        last_change: None,
-        tags: Tags::default(),
-        draining: None,
+        broker: Some(broker),
+        ..Member::new(node, SystemTime::UNIX_EPOCH)
     }
 }
 
@@ -47,22 +35,7 @@ pub(super) fn snapshot(mut members: Vec<Member>) -> Snapshot {
     let self_node = members[0].node.clone();
     members[0].is_self = true;
     members.sort_by(|a, b| a.node.cmp(&b.node));
-    Snapshot {
-        name: "emqxcl".to_owned(),
-        description: String::new(),
-        id: None,
-        self_node,
-        strategy: "static",
-        proto_dist: "inet_tcp",
-        state: ClusterState::Joined,
-        members,
-        view_hash: 0,
-        disagreeing: Vec::new(),
-        majority: true,
-        discovery: DiscoveryView::default(),
-        conflict: None,
-        refusals: Vec::new(),
-    }
+    Snapshot { name: "emqxcl".to_owned(), ..Snapshot::new(self_node, members) }
 }
 
 /// Changes one member.

@@ -1,5 +1,5 @@
 use super::*;
-use crate::node::{ClusterId, Incarnation, Role};
+use crate::node::ClusterId;
 use crate::view::{DiscoveryView, Member};
 
 fn node(name: &str) -> NodeName {
@@ -17,45 +17,21 @@ fn config() -> Config {
 }
 
 fn member(name: &str, status: MemberStatus, link: LinkState) -> Member {
-    Member {
-        node: node(name),
-        status,
-        role: Role::Core,
-        address: None,
-        incarnation: Incarnation(1),
-        since: std::time::SystemTime::UNIX_EPOCH,
-        link,
-        rtt_us: None,
-        version: String::new(),
-        is_self: name == "emqx1@a.io",
-        last_change: None,
-        tags: crate::attributes::Tags::default(),
-        draining: None,
-        broker: None,
-    }
+    let is_self = name == "emqx1@a.io";
+    Member { status, link, is_self, ..Member::new(node(name), std::time::SystemTime::UNIX_EPOCH) }
 }
 
 fn alone() -> Snapshot {
+    let members = vec![member("emqx1@a.io", MemberStatus::Up, LinkState::Idle)];
     Snapshot {
-        name: "emqxcl".into(),
-        description: String::new(),
         id: Some(ClusterId(1)),
-        self_node: node("emqx1@a.io"),
-        strategy: "static",
-        proto_dist: "inet_tcp",
-        state: ClusterState::Joined,
-        members: vec![member("emqx1@a.io", MemberStatus::Up, LinkState::Idle)],
-        view_hash: 1,
-        disagreeing: Vec::new(),
-        majority: true,
         discovery: DiscoveryView {
             enabled: true,
             answered: true,
             nodes: vec![node("emqx1@a.io"), node("emqx2@a.io")],
             ..DiscoveryView::default()
         },
-        conflict: None,
-        refusals: Vec::new(),
+        ..Snapshot::new(node("emqx1@a.io"), members)
     }
 }
 

@@ -12,8 +12,8 @@ use muster::command::{Action, Commands, Refused};
 use muster::config::{self, ApiListen, Config};
 use muster::events::{Event, EventKind, EventLog};
 use muster::metrics::Metrics;
-use muster::node::{ClusterId, Incarnation, NodeName, Role};
-use muster::view::{ClusterState, DiscoveryView, LinkState, Member, MemberStatus, Snapshot};
+use muster::node::{ClusterId, NodeName};
+use muster::view::{LinkState, Member, MemberStatus, Snapshot};
 use rustix::process::{Pid, Signal};
 use serde_json::{Value, json};
 use tokio::net::TcpSocket;
@@ -33,43 +33,27 @@ fn at() -> SystemTime {
 
 fn member(name: &str, status: MemberStatus) -> Member {
     Member {
-        node: node(name),
         status,
-        role: Role::Core,
         address: Some("127.0.0.1:6371".parse().unwrap()),
-        incarnation: Incarnation(1),
-        since: at(),
         link: LinkState::Connected,
         rtt_us: (status == MemberStatus::Up).then_some(1234),
         version: "0.1.0".into(),
         is_self: name == "emqx1@127.0.0.1",
-        last_change: None,
-        tags: muster::attributes::Tags::default(),
-        draining: None,
-        broker: None,
+        ..Member::new(node(name), at())
     }
 }
 
 fn snapshot() -> Snapshot {
+    let members = vec![
+        member("emqx1@127.0.0.1", MemberStatus::Up),
+        member("emqx2@127.0.0.1", MemberStatus::Suspect),
+        member("emqx3@::1", MemberStatus::Down),
+    ];
     Snapshot {
         name: "tests".into(),
-        description: String::new(),
         id: Some(ClusterId(7)),
-        self_node: node("emqx1@127.0.0.1"),
-        strategy: "static",
-        proto_dist: "inet_tcp",
-        state: ClusterState::Joined,
-        members: vec![
-            member("emqx1@127.0.0.1", MemberStatus::Up),
-            member("emqx2@127.0.0.1", MemberStatus::Suspect),
-            member("emqx3@::1", MemberStatus::Down),
-        ],
         view_hash: 1,
-        disagreeing: Vec::new(),
-        majority: true,
-        discovery: DiscoveryView::default(),
-        conflict: None,
-        refusals: Vec::new(),
+        ..Snapshot::new(node("emqx1@127.0.0.1"), members)
     }
 }
 
