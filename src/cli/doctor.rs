@@ -5,6 +5,7 @@
 //! registers nothing with a backend.
 
 mod finding;
+mod follow;
 mod local;
 mod matrix;
 mod peers;
@@ -42,6 +43,8 @@ pub(super) async fn run(args: &DoctorArgs) -> Result<ExitCode, CliError> {
         findings.extend(local::state(config, seen.is_some()));
         let tls = local::certificates(config, &mut findings);
         findings.extend(backend(config).await);
+        findings.extend(follow::broker(config, &client).await);
+        findings.extend(follow::dns(config).await);
         let looked = peers::look(config, tls.as_ref(), seen.as_ref(), args.cluster).await;
         findings.extend(looked.findings);
         if args.cluster {
@@ -126,6 +129,7 @@ async fn agent(client: &Client, findings: &mut Vec<Finding>) -> (Option<(Cluster
         match check.name.as_str() {
             "state_unsaved" => Finding::fail("notice", message, remedy),
             "discovery_backend" if failing => Finding::fail("notice", message, remedy),
+            name if follow::fails(name) => Finding::fail("notice", message, remedy),
             _ => Finding::warn("notice", message, remedy),
         }
     }));
@@ -163,7 +167,7 @@ fn split(check: &Check) -> (&str, &str) {
             "mend the files that node.cookie and agent.mesh.accept_cookies name: the agent's log \
              says which"
         }
-        _ => "see the agent's log",
+        name => follow::remedy(name).unwrap_or("see the agent's log"),
     };
     (&check.reason, remedy)
 }

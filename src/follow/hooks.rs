@@ -19,6 +19,10 @@ use crate::metrics::{Hook, HookRun, Word};
 use queue::{Message, Queue};
 use teller::Teller;
 
+/// What is said while more happens than a hook takes.
+const OVERLOAD: &str = "more than 256 events waited for it, the limit, and the oldest were \
+                        dropped: have it take less time for each, or tell it of fewer";
+
 /// How telling one event ended.
 struct Told {
     /// The kind of the outcome, for metrics.
@@ -33,6 +37,7 @@ struct Told {
 pub(super) async fn run(config: HookConfig, mut world: World, beginning: Beginning) {
     let label = label(&config.action);
     let standing = Standing::new(&world.notices, format!("hook {label}"));
+    let overload = Standing::new(&world.notices, format!("hook_dropped {label}"));
     let mut events = world.events.watch();
     let mut broker = world.broker.subscribe();
     let mut teller = Teller::new(&beginning);
@@ -50,9 +55,16 @@ pub(super) async fn run(config: HookConfig, mut world: World, beginning: Beginni
                 queue.push(message);
             }
         }
-        dropped.inc_by(queue.take_dropped() + teller.take_missed());
+        let lost = queue.take_dropped() + teller.take_missed();
+        dropped.inc_by(lost);
+        if lost > 0 {
+            overload.set(OVERLOAD);
+        }
         if telling.is_none() {
             telling = queue.pop().map(|message| tell(&config, message, &world));
+            if telling.is_none() {
+                overload.clear();
+            }
         }
         tokio::select! {
             told = ended(&mut telling) => {

@@ -15,12 +15,15 @@ use tokio::time::timeout;
 /// taken is in its head.
 const MAX_BODY: usize = 64 << 10;
 
+/// How long such a body is waited for: who sends one slowly, or without end, has answered.
+const BODY: Duration = Duration::from_millis(200);
+
 /// Headers of an answer, and bytes of its head.
 const MAX_HEADERS: usize = 64;
 const MAX_HEAD: usize = 16 << 10;
 
 /// Sends one request over a connection of its own, and returns the answer's status once its
-/// body has been read or is longer than anybody asked for. Cancel-safe.
+/// body has been read, or is longer or slower than anybody asked for. Cancel-safe.
 ///
 /// # Errors
 /// Why there is no answer, in words.
@@ -66,12 +69,15 @@ async fn exchange(method: Method, url: &str, json: Option<Vec<u8>>) -> Result<St
     let answer = async {
         let answer = sender.send_request(request).await.map_err(|error| error.to_string())?;
         let (head, mut body) = answer.into_parts();
-        let mut read = 0;
-        while read < MAX_BODY {
-            // A body that breaks off changes nothing about the status.
-            let Some(Ok(frame)) = body.frame().await else { break };
-            read += frame.data_ref().map_or(0, Bytes::len);
-        }
+        let drain = async {
+            let mut read = 0;
+            while read < MAX_BODY {
+                // A body that breaks off changes nothing about the status.
+                let Some(Ok(frame)) = body.frame().await else { break };
+                read += frame.data_ref().map_or(0, Bytes::len);
+            }
+        };
+        let _drained = timeout(BODY, drain).await;
         Ok(head.status)
     };
     let carried = async {
@@ -84,3 +90,6 @@ async fn exchange(method: Method, url: &str, json: Option<Vec<u8>>) -> Result<St
         never = carried => match never {},
     }
 }
+
+#[cfg(test)]
+mod tests;

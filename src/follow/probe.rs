@@ -13,7 +13,7 @@ use tokio::net::TcpStream;
 use tokio::time::{MissedTickBehavior, interval, timeout};
 use tracing::{info, warn};
 
-use super::{World, http};
+use super::{Standing, World, http};
 use crate::attributes::{BrokerStatus, MAX_DETAIL};
 use crate::broker::BrokerReport;
 use crate::config::{BrokerConfig, BrokerKind};
@@ -25,6 +25,7 @@ pub(super) async fn run(config: BrokerConfig, world: World) {
     let probe = &config.probe;
     let mut judge = Judge::new(probe.rise, probe.fall);
     let mut dialect = mqtt::Dialect::new();
+    let standing = Standing::new(&world.notices, "broker".to_owned());
     let mut ticks = interval(probe.interval);
     ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
     loop {
@@ -37,8 +38,13 @@ pub(super) async fn run(config: BrokerConfig, world: World) {
         let Some(status) = judge.observe(found.is_ok()) else { continue };
         let at = &config.address;
         match status {
-            BrokerStatus::Up => info!("the broker at {at} is up"),
-            _ => warn!("the broker at {at} is down ({}): {why}", probe.target),
+            BrokerStatus::Up => {
+                standing.clear();
+                info!("the broker at {at} is up");
+            }
+            // Whether this node is ready says so already.
+            _ if config.required => warn!("the broker at {at} is down ({}): {why}", probe.target),
+            _ => standing.set(&format!("the broker at {at} is down ({}): {why}", probe.target)),
         }
         world.broker.send_modify(|report| {
             report.status = status;

@@ -13,7 +13,7 @@ use std::time::Duration;
 
 use tokio::sync::watch;
 use tokio::time::{Instant, sleep_until};
-use tracing::{debug, info, warn};
+use tracing::{debug, info};
 
 use super::agreement::{Agreement, News, compare};
 use super::answers::{self, Info, Joined, NoAnswer};
@@ -434,7 +434,7 @@ impl Driver {
     }
 
     fn failed(&mut self, why: String) -> (DriveState, Option<String>) {
-        warn!("the broker's join failed: {why}");
+        debug!("the broker's join failed: {why}");
         let times = self.tools.times;
         let exponent = u32::try_from(self.attempts.failures.min(5)).unwrap_or(5);
         self.attempts.failures += 1;
@@ -509,7 +509,9 @@ impl Driver {
             self.troubled.is_some_and(|since| since.elapsed() >= self.tools.times.lasting);
         let trouble = self.trouble.as_deref().filter(|_| lasting);
         let known = agrees.map(|_| !self.agreement.differs());
-        told.standing(&view, known, trouble, &drive);
+        let failed = (self.attempts.failures > 0).then_some(&self.attempts.standing.1);
+        let failed = failed.and_then(Option::as_deref);
+        told.standing(&view, known, trouble, &drive, failed);
         self.tools.report.send_if_modified(|report| {
             let differs = report.cluster != cluster || report.drive != drive;
             report.cluster = cluster;

@@ -31,6 +31,11 @@ const MAX_FRAME: usize = 256 * 1024;
 /// is due after a quarter of it.
 const TICK_AFTER: Duration = Duration::from_secs(15);
 
+/// What a broker may send between two answers, bytes, each frame counted for 32 more: its
+/// ticks and questions are some hundred. A broker that floods has its link made anew with
+/// the next question, and so costs a bounded part of a core.
+const MAX_STRAY: usize = 4 << 20;
+
 /// The link is given up when nothing came for so long.
 const SILENCE: Duration = Duration::from_secs(60);
 
@@ -137,6 +142,7 @@ impl Dialer {
             decoder,
             out: Vec::new(),
             calls: 0,
+            stray: 0,
             sent: now,
             received: now,
         })
@@ -222,6 +228,8 @@ pub(super) struct Link {
     /// To be written.
     out: Vec<u8>,
     calls: u32,
+    /// Bytes that came since the last answer and were none.
+    stray: usize,
     sent: Instant,
     received: Instant,
 }
@@ -272,7 +280,9 @@ impl Link {
                 };
                 match rex::parse_reply(frame) {
                     Some(reply) if Some(reply.number) == wanted => {
-                        return Ok(reply.result.to_vec());
+                        let result = reply.result.to_vec();
+                        self.stray = 0;
+                        return Ok(result);
                     }
                     // A call's that was given up.
                     Some(_) => {}
@@ -281,6 +291,11 @@ impl Link {
                             control::put_yes(&mut self.out, &question);
                         }
                     }
+                }
+                self.stray = self.stray.saturating_add(frame.len() + 32);
+                if self.stray > MAX_STRAY {
+                    let most = MAX_STRAY >> 20;
+                    return Err(format!("it sent {most} MiB that nobody asked for, the limit"));
                 }
             }
             if !self.out.is_empty() {

@@ -143,8 +143,15 @@ impl Telling {
     }
 
     /// Where things stand: whether the views were not told to differ, why there is no link
-    /// for a while, and how the driving goes.
-    fn standing(&self, view: &Snapshot, known: Option<bool>, trouble: Option<&str>, drive: &Drive) {
+    /// for a while, how the driving goes, and why the last join failed.
+    fn standing(
+        &self,
+        view: &Snapshot,
+        known: Option<bool>,
+        trouble: Option<&str>,
+        drive: &Drive,
+        failed: Option<&str>,
+    ) {
         self.agrees.set(known.map_or(-1, i64::from));
         let me = view.members.iter().find(|member| member.is_self);
         let status = me.and_then(|me| me.broker.as_ref()).map(|broker| broker.status);
@@ -156,9 +163,13 @@ impl Telling {
             }
             _ => self.notices.clear(LINK),
         }
-        match (&drive.last_error, drive.state) {
-            (Some(why), DriveState::Blocked) => {
+        match (&drive.last_error, failed, drive.state) {
+            (Some(why), _, DriveState::Blocked) => {
                 self.notices.set(DRIVE, &format!("the broker does not join by itself: {why}"));
+            }
+            (_, Some(why), DriveState::Waiting | DriveState::Joining) => {
+                let text = format!("the broker's join failed and is tried again: {why}");
+                self.notices.set(DRIVE, &text);
             }
             _ => self.notices.clear(DRIVE),
         }

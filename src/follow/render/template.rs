@@ -17,8 +17,9 @@ pub(super) const MAX_TEMPLATE: u64 = 1 << 20;
 /// Longest file, bytes: thousands of members with some hundred bytes each, several times.
 pub(super) const MAX_FILE: usize = 4 << 20;
 
-/// Steps of a template: some hundred for each of 10,000 members, done in a second or two.
-const FUEL: u64 = 2_000_000;
+/// Steps of a template: a hundred for each of 10,000 members, done in a second. What it makes
+/// costs steps by its bytes, so no template holds more than 64 MB for that moment.
+const FUEL: u64 = 1_000_000;
 
 /// What a template sees of the cluster.
 #[derive(Serialize)]

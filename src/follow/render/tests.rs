@@ -1,5 +1,5 @@
 use std::fs;
-use std::os::unix::fs::PermissionsExt as _;
+use std::os::unix::fs::{MetadataExt as _, PermissionsExt as _};
 
 use serde_json::{Value, json};
 
@@ -98,6 +98,12 @@ fn a_template_without_end_is_stopped() {
     assert!(rendered(steps).unwrap_err().contains("fuel"));
     let bytes = "{% for a in range(100000) %}{{ 'x' * 1000 }}{% endfor %}";
     assert!(rendered(bytes).unwrap_err().contains("more than"));
+    // Little work each, and twice the bytes every time.
+    let double = "{% set n = namespace(x='xxxxxxxx') %}{% for a in range(60) %}\
+                  {% set n.x = n.x ~ n.x %}{% endfor %}";
+    assert!(rendered(double).unwrap_err().contains("fuel"));
+    let repeated = "{{ ('x' * 1000000000) | length }}";
+    assert!(rendered(repeated).is_err());
     let depth = "{% macro m() %}{{ m() }}{% endmacro %}{{ m() }}";
     assert!(rendered(depth).is_err());
 }
@@ -185,15 +191,21 @@ async fn a_file_is_written_once() {
     assert_eq!(renderer.render(cluster()).await, Ok(Rendered::Unchanged));
     assert_eq!(fs::metadata(ground.path("target")).unwrap().modified().unwrap(), before);
     assert_eq!(ground.read("log"), "ran\n");
-    // Another mode, and a target that is a link, stay as they are.
+    // Another mode, another owner, and a target that is a link, stay as they are.
     fs::set_permissions(ground.path("target"), fs::Permissions::from_mode(0o600)).unwrap();
+    let root = rustix::process::geteuid().is_root();
+    if root {
+        std::os::unix::fs::chown(ground.path("target"), Some(7), Some(8)).unwrap();
+    }
     fs::rename(ground.path("target"), ground.path("real")).unwrap();
     std::os::unix::fs::symlink("real", ground.path("target")).unwrap();
     let more = view(true, "joined", &[]);
     assert_eq!(renderer.render(more).await, Ok(Rendered::Written));
     assert!(fs::symlink_metadata(ground.path("target")).unwrap().is_symlink());
     assert_eq!(ground.read("real"), "0\n");
-    assert_eq!(fs::metadata(ground.path("real")).unwrap().permissions().mode() & 0o777, 0o600);
+    let real = fs::metadata(ground.path("real")).unwrap();
+    assert_eq!(real.permissions().mode() & 0o777, 0o600);
+    assert!(!root || (real.uid(), real.gid()) == (7, 8), "its owner was not kept");
     ground.assert_files(&["command", "log", "real", "source", "target"]);
 }
 
