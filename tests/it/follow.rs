@@ -1,5 +1,6 @@
 //! What reacts to the membership, against real programs: the probe, rendered files, hooks.
 
+mod faults;
 mod files;
 mod hooks;
 mod probe;

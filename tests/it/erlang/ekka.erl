@@ -1,5 +1,6 @@
 %% Stands in for EMQX's ekka: one broker's view of a cluster, as the tests want it.
-%% `set(join, How)` decides what a join does; see do/2.
+%% `set(join, How)` decides what a join does; see do/2. `set(info, {result, Term})` has
+%% `info/0` answer that.
 -module(ekka).
 -export([boot/1, stop/0, set/2, value/2, info/0, env/1, join/1, join_as/2]).
 -export([enter/1, learn/2, say/1]).
@@ -42,6 +43,12 @@ present() ->
 info() ->
     present(),
     case value(info, normal) of
+        {result, Result} -> Result;
+        How -> info(How)
+    end.
+
+info(How) ->
+    case How of
         normal -> ok;
         {sleep, Ms} -> timer:sleep(Ms);
         hang -> timer:sleep(infinity);

@@ -11,6 +11,7 @@ use tokio::process::{Child, ChildStdin, ChildStdout, Command};
 use tokio::time::timeout;
 
 use super::mesh::free_port;
+use super::programs::skip_without;
 use super::wait::LONG;
 
 const EKKA: &str = include_str!("../erlang/ekka.erl");
@@ -24,7 +25,27 @@ pub struct Site {
 }
 
 impl Site {
+    /// With a broker on each of the hosts from 2 on, and their names; `None`, which is said,
+    /// where there is no Erlang and the test is to be skipped.
+    pub async fn with<const N: usize>() -> Option<(Self, [String; N], [Broker; N])> {
+        if skip_without(&["erl", "erlc"]) {
+            return None;
+        }
+        let site = Self::new().await;
+        let mut brokers = Vec::new();
+        for host in (2..).take(N) {
+            brokers.push(site.broker(host).await);
+        }
+        let names: Vec<_> = brokers.iter().map(|broker| broker.name.clone()).collect();
+        Some((site, names.try_into().ok()?, brokers.try_into().ok()?))
+    }
+
     pub async fn new() -> Self {
+        Self::on(free_port()).await
+    }
+
+    /// All of its brokers listen on this port.
+    pub async fn on(port: u16) -> Self {
         let dir = tempfile::Builder::new().prefix("muster-brokers-").tempdir().unwrap();
         for (folder, name, text) in
             [("a", "ekka", EKKA), ("b", "emqx_mgmt_api_cluster", MANAGEMENT)]
@@ -36,7 +57,7 @@ impl Site {
             let compiled = Command::new("erlc").arg("-o").arg(&folder).arg(&file).status().await;
             assert!(compiled.unwrap().success());
         }
-        Self { dir, port: free_port() }
+        Self { dir, port }
     }
 
     /// The name of the broker on `127.0.0.<host>`: its digits make it the port.

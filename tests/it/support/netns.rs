@@ -13,10 +13,15 @@ pub fn skip_without_namespaces() -> bool {
     if super::programs::skip_without(&["ip", "nft"]) {
         return true;
     }
+    skip_without_root("network namespaces")
+}
+
+/// True without root, which something needs; this is said, and in CI it is a failure.
+pub fn skip_without_root(what: &str) -> bool {
     let root = rustix::process::geteuid().is_root();
-    assert!(root || std::env::var_os("CI").is_none(), "network namespaces need root");
+    assert!(root || std::env::var_os("CI").is_none(), "{what} needs root");
     if !root {
-        eprintln!("skipped: network namespaces need root");
+        eprintln!("skipped: {what} needs root");
     }
     !root
 }
