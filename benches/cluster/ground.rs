@@ -11,6 +11,8 @@ use tokio::time::Instant;
 pub(crate) enum System {
     Muster,
     MusterTls,
+    /// With a probe, a rendered file, hooks and DNS.
+    MusterFollow,
     Serf,
     Erlang,
 }
@@ -20,6 +22,7 @@ impl System {
         match self {
             Self::Muster => "muster",
             Self::MusterTls => "muster-tls",
+            Self::MusterFollow => "muster-follow",
             Self::Serf => "serf",
             Self::Erlang => "erlang",
         }
@@ -28,7 +31,7 @@ impl System {
     /// Whether its program can be started.
     pub(crate) fn is_installed(self) -> bool {
         let program = match self {
-            Self::Muster | Self::MusterTls => return true,
+            Self::Muster | Self::MusterTls | Self::MusterFollow => return true,
             Self::Serf => "serf",
             Self::Erlang => "erl",
         };

@@ -12,6 +12,7 @@ use tokio::time::{Instant, timeout_at};
 
 use crate::ground::{Ground, Reporter, Sighting, System};
 use crate::process::Process;
+use crate::surroundings::Surroundings;
 use crate::{erlang, muster as agent, serf};
 
 /// Started processes with their observers. All are killed when it is dropped.
@@ -20,8 +21,11 @@ pub(crate) struct Group {
     /// What each has in its view besides itself.
     views: Vec<BTreeSet<usize>>,
     sightings: mpsc::UnboundedReceiver<Sighting>,
+    /// Where observers report to, to be handed to further ones.
+    sender: mpsc::UnboundedSender<Sighting>,
     started: Instant,
-    _observers: JoinSet<()>,
+    observers: JoinSet<()>,
+    surroundings: Option<Surroundings>,
     ground: Ground,
 }
 
@@ -30,10 +34,21 @@ impl Group {
     pub(crate) async fn start(system: System, n: usize) -> Self {
         let ground = Ground::new(n);
         let authority = (system == System::MusterTls).then(agent::Authority::new);
+        let surroundings = match system {
+            System::MusterFollow => Some(Surroundings::start(&ground).await),
+            _ => None,
+        };
         let commands: Vec<_> = (1..=n)
             .map(|k| match system {
-                System::Muster => agent::command(&ground, k, None),
-                System::MusterTls => agent::command(&ground, k, authority.as_ref()),
+                System::Muster => agent::command(&ground, k, ""),
+                System::MusterTls => {
+                    let lines = authority.as_ref().map(|all| all.issue(&ground, k));
+                    agent::command(&ground, k, &lines.unwrap_or_default())
+                }
+                System::MusterFollow => {
+                    let lines = surroundings.as_ref().map(|all| all.lines(&ground, k));
+                    agent::command(&ground, k, &lines.unwrap_or_default())
+                }
                 System::Serf => serf::command(&ground, k),
                 System::Erlang => erlang::command(&ground, k),
             })
@@ -49,8 +64,8 @@ impl Group {
             let reporter = Reporter::new(observer, sender.clone());
             let api = ground.api(observer + 1);
             match system {
-                System::Muster | System::MusterTls => {
-                    observers.spawn(agent::observe(api, n, reporter))
+                System::Muster | System::MusterTls | System::MusterFollow => {
+                    observers.spawn(agent::observe(api, n, Some(0), reporter))
                 }
                 System::Serf => {
                     let output = process.as_mut().and_then(Process::stdout).unwrap();
@@ -63,7 +78,7 @@ impl Group {
             };
         }
         let views = vec![BTreeSet::new(); n];
-        Self { processes, views, sightings, started, _observers: observers, ground }
+        Self { processes, views, sightings, sender, started, observers, surroundings, ground }
     }
 
     /// A group that has formed; `None` if it has not within the limit.
@@ -137,7 +152,9 @@ impl Group {
     pub(crate) async fn start_time(system: System, limit: Duration) -> Option<Duration> {
         let ground = Ground::new(1);
         let command = match system {
-            System::Muster | System::MusterTls => agent::command(&ground, 1, None),
+            System::Muster | System::MusterTls | System::MusterFollow => {
+                agent::command(&ground, 1, "")
+            }
             System::Serf => serf::command(&ground, 1),
             System::Erlang => erlang::command(&ground, 1),
         };
@@ -145,7 +162,9 @@ impl Group {
         let mut process = Process::spawn(command).expect("cannot start a process");
         let answered = async {
             match system {
-                System::Muster | System::MusterTls => agent::answers(ground.api(1)).await,
+                System::Muster | System::MusterTls | System::MusterFollow => {
+                    agent::answers(ground.api(1)).await
+                }
                 System::Serf => serf::answers(ground.api(1)).await,
                 System::Erlang => erlang::answers(process.stdout().unwrap()).await,
             }
@@ -153,6 +172,38 @@ impl Group {
         let time = timeout_at(started + limit, answered).await.ok().map(|()| started.elapsed());
         process.end().await;
         time
+    }
+
+    /// Starts an agent again that was killed; from its start until every other has it in its
+    /// view.
+    pub(crate) async fn restart_until_all_know(
+        &mut self,
+        index: usize,
+        limit: Duration,
+    ) -> Option<Duration> {
+        let since = Instant::now();
+        let command = agent::again(&self.ground, index + 1);
+        self.processes[index] = Some(Process::spawn(command).expect("cannot start a process"));
+        let time = self.until(since, limit, |group| group.everybody_sees(index)).await?;
+        // What it knew from its disk is no event of its new life.
+        let api = self.api(index);
+        agent::answers(api).await;
+        let reporter = Reporter::new(index, self.sender.clone());
+        self.observers.spawn(agent::observe(api, 1, None, reporter));
+        let running = async {
+            while agent::running(api).await != Some(self.ground.n) {
+                tokio::time::sleep(Duration::from_millis(5)).await;
+            }
+        };
+        timeout_at(since + limit, running).await.ok()?;
+        self.views[index] = (0..self.ground.n).filter(|&other| other != index).collect();
+        Some(time)
+    }
+
+    /// What happened around the agents, for people.
+    pub(crate) async fn surroundings(&self) -> Option<String> {
+        let apis: Vec<_> = (0..self.ground.n).map(|index| self.api(index)).collect();
+        Some(self.surroundings.as_ref()?.told(&apis).await)
     }
 
     /// Lets time pass.
@@ -177,6 +228,11 @@ impl Group {
 
     fn is_whole(&self) -> bool {
         self.views.iter().all(|view| view.len() == self.ground.n - 1)
+    }
+
+    fn everybody_sees(&self, index: usize) -> bool {
+        let others = self.views.iter().enumerate().filter(|&(observer, _)| observer != index);
+        others.into_iter().all(|(_, view)| view.contains(&index))
     }
 
     fn nobody_sees(&self, victim: usize) -> bool {

@@ -7,6 +7,10 @@
 //! stream, serf's log, Erlang's `monitor_nodes`), and a time ends when the
 //! last observer concerned has heard.
 //!
+//! `-- --follow` measures one thing alone: what a probe, a rendered file, hooks and DNS at every
+//! agent change about the membership, with members that flap (50 agents and two minutes unless
+//! `--agents N` and `--seconds N` say otherwise), beside the same without them.
+//!
 //! `-- --quick` takes about a minute; `-- --only muster` (or `muster-tls`, `serf`, `erlang`)
 //! leaves out the others, `-- --formation` all but the formation of clusters, `-- --size 200`
 //! all but that size.
@@ -19,6 +23,7 @@
 )]
 
 mod erlang;
+mod follow;
 mod ground;
 mod group;
 mod load;
@@ -26,6 +31,7 @@ mod muster;
 mod process;
 mod report;
 mod serf;
+mod surroundings;
 
 use std::collections::BTreeMap;
 use std::time::Duration;
@@ -44,6 +50,7 @@ struct Plan {
     /// The only size to form clusters of, where one is given.
     size: Option<usize>,
     systems: Vec<System>,
+    follow: Option<follow::Plan>,
 }
 
 impl Plan {
@@ -65,11 +72,21 @@ impl Plan {
             })
             .collect();
         let given = |flag: &str| arguments.iter().any(|argument| argument == flag);
+        let number = |flag: &str, otherwise: u64| {
+            value(flag).map_or(otherwise, |number| number.parse().expect("a number"))
+        };
+        let follow = given("--follow").then(|| follow::Plan {
+            // As many as there are ports for.
+            agents: usize::try_from(number("--agents", 50)).unwrap().clamp(2, 50),
+            window: Duration::from_secs(number("--seconds", 120)),
+        });
+        let systems = if follow.is_some() { follow::SYSTEMS.to_vec() } else { systems };
         Self {
             quick: given("--quick"),
             formation_only: given("--formation"),
             size: value("--size").map(|size| size.parse().expect("--size takes a number")),
             systems,
+            follow,
         }
     }
 
@@ -79,7 +96,7 @@ impl Plan {
             (System::Erlang, 3, true) => 1,
             (System::Erlang, _, true) | (System::Erlang, 50.., false) => 0,
             (System::MusterTls, _, true) => usize::from(n == 20),
-            (System::MusterTls, 51.., _) | (_, 101.., true) => 0,
+            (System::MusterTls, 51.., _) | (_, 101.., true) | (System::MusterFollow, ..) => 0,
             (System::Erlang, ..) => 5,
             (_, 3 | 10, true) => 3,
             (_, _, true) => 1,
@@ -94,7 +111,7 @@ impl Plan {
         match (system, self.quick) {
             (System::Muster, true) => &[(5, 1, 2), (10, 1, 3)],
             (System::Muster, false) => &[(5, 5, 2), (10, 5, 3), (20, 3, 3), (50, 3, 3)],
-            (System::MusterTls, true) => &[],
+            (System::MusterTls, true) | (System::MusterFollow, _) => &[],
             (System::MusterTls, false) => &[(10, 3, 3)],
             (System::Serf, true) => &[(5, 1, 1)],
             (System::Serf, false) => &[(5, 3, 2), (10, 3, 2), (20, 1, 3), (50, 1, 3)],
@@ -116,7 +133,7 @@ impl Plan {
     fn freezes(&self, system: System) -> &'static [(usize, usize)] {
         match (system, self.quick) {
             (System::Muster, true) => &[(5, 2)],
-            (System::MusterTls, _) => &[],
+            (System::MusterTls | System::MusterFollow, _) => &[],
             (System::Serf, true) => &[(5, 1)],
             // Erlang's `net_ticktime` is a minute.
             (System::Erlang, true) => &[],
@@ -127,7 +144,7 @@ impl Plan {
 
     fn footprints(&self, system: System) -> &'static [usize] {
         match (system, self.quick) {
-            (System::Erlang | System::MusterTls, true) => &[],
+            (System::Erlang | System::MusterTls, true) | (System::MusterFollow, _) => &[],
             (System::Erlang, false) => &[10],
             (_, true) => &[10],
             (_, false) => &[10, 50],
@@ -156,6 +173,9 @@ async fn main() {
 }
 
 async fn measure(plan: &Plan, report: &mut Report) {
+    if let Some(plan) = &plan.follow {
+        return follow::measure(plan, report).await;
+    }
     formation(plan, report).await;
     if plan.formation_only {
         return;

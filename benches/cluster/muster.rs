@@ -2,7 +2,7 @@
 
 use std::io;
 use std::net::SocketAddr;
-use std::path::Path;
+use std::path::PathBuf;
 use std::process::Stdio;
 use std::time::Duration;
 
@@ -31,8 +31,8 @@ impl Authority {
     }
 
     /// Writes a node's files; the lines of configuration that use them.
-    fn issue(&self, k: usize, home: &Path) -> String {
-        let name = name(k);
+    pub(crate) fn issue(&self, ground: &Ground, k: usize) -> String {
+        let (name, home) = (name(k), home(ground, k));
         let key = KeyPair::generate().unwrap();
         let mut params = CertificateParams::default();
         let uri = format!("muster:{name}").try_into().unwrap();
@@ -60,11 +60,17 @@ fn name(k: usize) -> String {
     format!("emqx{}@{}", Ground::slot(k), Ground::host(k))
 }
 
-pub(crate) fn command(ground: &Ground, k: usize, tls: Option<&Authority>) -> Command {
-    let seeds: Vec<_> = (1..=ground.n).map(|k| format!("\"{}\"", name(k))).collect();
+/// The directory of node `k`.
+pub(crate) fn home(ground: &Ground, k: usize) -> PathBuf {
     let home = ground.directory.path().join(format!("agent{k}"));
-    std::fs::create_dir(&home).unwrap();
-    let config = home.join("emqx.conf");
+    std::fs::create_dir_all(&home).unwrap();
+    home
+}
+
+/// Node `k`, with more lines of configuration.
+pub(crate) fn command(ground: &Ground, k: usize, lines: &str) -> Command {
+    let seeds: Vec<_> = (1..=ground.n).map(|k| format!("\"{}\"", name(k))).collect();
+    let home = home(ground, k);
     let text = format!(
         "node {{ name = \"{}\", cookie = benchmark-cookie-7Qx3, data_dir = {:?} }}\n\
          cluster {{ discovery_strategy = static, static.seeds = [{}] }}\n\
@@ -76,19 +82,25 @@ pub(crate) fn command(ground: &Ground, k: usize, tls: Option<&Authority>) -> Com
         Ground::host(k),
         ground.api(k),
     );
-    let tls = tls.map(|authority| authority.issue(k, &home)).unwrap_or_default();
-    std::fs::write(&config, text + &tls).unwrap();
+    std::fs::write(home.join("emqx.conf"), text + lines).unwrap();
+    again(ground, k)
+}
+
+/// Node `k`, configured already.
+pub(crate) fn again(ground: &Ground, k: usize) -> Command {
     let mut command = Command::new(env!("CARGO_BIN_EXE_muster"));
-    command.arg("run").arg("-c").arg(config).stdout(Stdio::null());
+    command.arg("run").arg("-c").arg(home(ground, k).join("emqx.conf")).stdout(Stdio::null());
     command
 }
 
-/// Reports the events of one of `n` agents, from its first. It looks for the agent the more
-/// seldom the more of them there are: looking costs, and looking late shows.
-pub(crate) async fn observe(api: SocketAddr, n: usize, reporter: Reporter) {
+/// Reports the events of one of `n` agents, after the one of this number or from now on. It
+/// looks for the agent the more seldom the more of them there are: looking costs, and looking
+/// late shows.
+pub(crate) async fn observe(api: SocketAddr, n: usize, after: Option<u64>, reporter: Reporter) {
     let pause = Duration::from_micros(100) * u32::try_from(n).unwrap();
     let mut stream = connect(api, pause).await;
-    let request = format!("GET /api/v1/events HTTP/1.1\r\nHost: {api}\r\nLast-Event-ID: 0\r\n\r\n");
+    let after = after.map(|id| format!("Last-Event-ID: {id}\r\n")).unwrap_or_default();
+    let request = format!("GET /api/v1/events HTTP/1.1\r\nHost: {api}\r\n{after}\r\n");
     if stream.write_all(request.as_bytes()).await.is_err() {
         return;
     }
@@ -114,17 +126,32 @@ fn number(node: &str) -> Option<usize> {
 
 /// Waits until the API answers.
 pub(crate) async fn answers(api: SocketAddr) {
-    while ask(api).await.is_err() {
+    while ask(api, "GET /livez").await.is_err() {
         sleep(Duration::from_millis(1)).await;
     }
 }
 
-async fn ask(api: SocketAddr) -> io::Result<()> {
+/// What it answers to a request that says nothing more: head and body as they come.
+pub(crate) async fn ask(api: SocketAddr, request: &str) -> io::Result<String> {
     let mut stream = connect(api, Duration::from_millis(1)).await;
-    let request = format!("GET /livez HTTP/1.1\r\nHost: {api}\r\nConnection: close\r\n\r\n");
+    let body = if request.starts_with("PUT") { "{}" } else { "" };
+    let request = format!(
+        "{request} HTTP/1.1\r\nHost: {api}\r\nContent-Type: application/json\r\n\
+         Content-Length: {}\r\nConnection: close\r\n\r\n{body}",
+        body.len()
+    );
     stream.write_all(request.as_bytes()).await?;
-    let mut answer = [0; 12];
-    stream.read_exact(&mut answer).await.map(|_| ())
+    let mut answer = String::new();
+    stream.read_to_string(&mut answer).await?;
+    if answer.is_empty() { Err(io::ErrorKind::UnexpectedEof.into()) } else { Ok(answer) }
+}
+
+/// How many nodes run in its view.
+pub(crate) async fn running(api: SocketAddr) -> Option<usize> {
+    let answer = ask(api, "GET /api/v1/cluster").await.ok()?;
+    let (_, body) = answer.split_once("\r\n\r\n")?;
+    let cluster: Value = serde_json::from_str(body).ok()?;
+    Some(cluster["running_nodes"].as_array()?.len())
 }
 
 /// Connects as soon as somebody listens.

@@ -98,6 +98,7 @@ fn target(row: &str) -> &'static str {
         "resident memory, N = 10" => "≤ 10 MB",
         "resident memory, N = 50" => "≤ 12 MB",
         "start until its interface answers" => "≤ 10 ms",
+        _ if row.starts_with("resident memory while members flap") => "≤ 14 MB",
         _ if row.starts_with("half killed") => "≤ 1 s",
         _ if row.starts_with("CPU of an agent") => "≤ half of serf's",
         _ if row.starts_with("`kill -9`") => "≤ 20 ms, at most 40 ms",
@@ -111,6 +112,7 @@ fn title(system: System) -> String {
     match system {
         System::Muster => format!("muster {}", env!("CARGO_PKG_VERSION")),
         System::MusterTls => "muster, TLS".to_owned(),
+        System::MusterFollow => "muster, all of the broker next door on".to_owned(),
         System::Serf => {
             // Debian's serf calls itself a development version; the package knows.
             let package = output("dpkg-query", &["-W", "-f=${Version}", "serf"]);
