@@ -2,6 +2,7 @@
 
 use k8s_openapi::api::apps::v1::StatefulSet;
 use k8s_openapi::api::core::v1::{ConfigMap, Service, ServiceAccount};
+use k8s_openapi::api::networking::v1::NetworkPolicy;
 use k8s_openapi::api::rbac::v1::{PolicyRule, Role, RoleBinding};
 use serde::de::DeserializeOwned;
 use serde_json::Value;
@@ -124,6 +125,41 @@ fn the_pods_are_named_as_discovery_names_them() {
         // What the strategy makes of the endpoint of that pod.
         assert_eq!(node, format!("emqx@{name}-0.{name}.prod.svc.cluster.local"));
     }
+}
+
+/// What has to hold for the agents to make the brokers one cluster: they drive, the broker
+/// joins nobody by itself, both have one name and one cookie, brokers reach each other, and a
+/// broker that is started again knows its cluster.
+#[test]
+fn the_agents_make_the_brokers_one_cluster() {
+    let map: ConfigMap = object("config.yaml", "ConfigMap");
+    let text = map.data.unwrap()["muster.conf"].replace("file:///run/secrets/muster/cookie", "C");
+    let directory = tempfile::tempdir().unwrap();
+    let file = directory.path().join("muster.conf");
+    std::fs::write(&file, text).unwrap();
+    let config = muster::config::load(&[file], []).unwrap().config;
+    assert!(config.agent.broker.drive && config.agent.broker.kind.name() == "emqx");
+    let pods: StatefulSet = object("statefulset.yaml", "StatefulSet");
+    let pod = pods.spec.template.spec.unwrap();
+    let (broker, agent) = (&pod.containers[0], &pod.init_containers.as_ref().unwrap()[0]);
+    let value = |name: &str| {
+        let env = broker.env.as_ref().unwrap().iter().find(|env| env.name == name).unwrap();
+        env.clone()
+    };
+    assert_eq!(value("EMQX_CLUSTER__DISCOVERY_STRATEGY").value.as_deref(), Some("manual"));
+    let name = agent.env.as_ref().unwrap().iter().find(|env| env.name == "EMQX_NODE_NAME");
+    assert_eq!(value("EMQX_NODE_NAME").value, name.unwrap().value);
+    let secret = value("EMQX_NODE__COOKIE").value_from.unwrap().secret_key_ref.unwrap();
+    let volumes = pod.volumes.unwrap();
+    let cookie = volumes.iter().find(|volume| volume.name == "cookie").unwrap();
+    assert_eq!(cookie.secret.as_ref().unwrap().secret_name.as_ref(), Some(&secret.name));
+    assert_eq!(secret.key, "cookie");
+    let data = &broker.volume_mounts.as_ref().unwrap()[0];
+    assert_eq!((&*data.name, &*data.mount_path), ("data", "/opt/emqx/data"));
+    // Pods reach each other at every port, the brokers' cluster ports among them.
+    let policy: NetworkPolicy = object("networkpolicy.yaml", "NetworkPolicy");
+    let rules = policy.spec.unwrap().ingress.unwrap();
+    assert!(rules.iter().any(|rule| rule.from.is_some() && rule.ports.is_none()));
 }
 
 #[test]
