@@ -10,8 +10,8 @@ use std::time::Duration;
 
 use muster::node::{BootId, ClusterId, Role};
 use muster::protocol::membership::{
-    Action, DialFailure, Durable, Effect, Health, Hello, Intent, LinkKey, MAX_RECORDS, Membership,
-    Message, PROTOCOL, PROTOCOL_MIN, Record, Standing, State as Stage, Timing,
+    Action, DialFailure, Durable, Effect, Health, Hello, Intent, Limits, LinkKey, MAX_RECORDS,
+    Membership, Message, PROTOCOL, PROTOCOL_MIN, Record, Standing, State as Stage, Timing,
 };
 use rand::RngExt;
 
@@ -124,6 +124,8 @@ fn plan(nodes: usize, seed: u64) -> Plan {
             whole_view_limit: 64,
             cookie: 0,
             registry: false,
+            leave_on_stop: false,
+            limits: Limits::default(),
         }],
         nodes: vec![NodePlan { cluster: 0, role: Role::Core, start: never }; nodes],
         latency: LATENCY,
@@ -136,6 +138,10 @@ fn plan(nodes: usize, seed: u64) -> Plan {
         chaos: Duration::ZERO,
         gap: Duration::from_secs(1),
         faults: Vec::new(),
+        liar: None,
+        bandwidth: None,
+        tombstones: 0,
+        scene: None,
     }
 }
 

@@ -39,10 +39,13 @@ simulator!(
     "../../tests/sim/chaos.rs" chaos,
     "../../tests/sim/checks.rs" checks,
     "../../tests/sim/history.rs" history,
+    "../../tests/sim/liar.rs" liar,
     "../../tests/sim/network.rs" network,
     "../../tests/sim/plan.rs" plan,
     "../../tests/sim/process.rs" process,
     "../../tests/sim/queue.rs" queue,
+    "../../tests/sim/scene.rs" scene,
+    "../../tests/sim/stranger.rs" stranger,
     "../../tests/sim/world.rs" world
 );
 

@@ -1,10 +1,11 @@
 //! After the faults: who should agree with whom, and whether they do.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::hash::{DefaultHasher, Hash, Hasher};
 use std::time::Duration;
 
 use muster::node::NodeName;
-use muster::protocol::membership::State;
+use muster::protocol::membership::{Standing, State, Table};
 
 use crate::checks;
 use crate::history::{History, Pid, View};
@@ -16,6 +17,15 @@ pub const BOUND: Duration = Duration::from_secs(45);
 
 /// More of it where operators have to heal.
 pub const BY_HAND: Duration = Duration::from_secs(75);
+
+/// More of it where a liar is thrown out, and what it brought is removed.
+const CLEANING: Duration = Duration::from_secs(35);
+
+/// By then every request of the faults' time is answered.
+const ANSWERED: Duration = Duration::from_secs(11);
+
+/// Before a scene.
+const REST: Duration = Duration::from_secs(6);
 
 /// For so long nothing may change any more.
 const QUIET: Duration = Duration::from_secs(4);
@@ -44,37 +54,50 @@ pub fn run(plan: Plan, traced: bool) -> Outcome {
         world.step(Duration::MAX);
     }
     let by_hand = world.plan.clusters.iter().any(|cluster| !cluster.autoheal);
-    let bound = world.history.calm_at + if by_hand { BY_HAND } else { BOUND };
-    loop {
-        let next = world.now + Duration::from_millis(100);
-        while world.step(next) {}
-        world.now = next;
-        let agreed = checks::agreement(&world.views()).is_ok();
-        match (agreed, world.agreed_since) {
-            (true, None) => world.agreed_since = Some(world.now),
-            (false, Some(_)) => world.agreed_since = None,
-            _ => {}
-        }
-        let quiet = world.agreed_since.is_some_and(|since| {
-            world.now >= since + QUIET && world.now >= world.history.calm_at + QUIET
-        });
-        // Everybody answers before the end.
-        let answered = world.now >= world.history.calm_at + Duration::from_secs(11);
-        if (quiet && answered) || world.now > bound + QUIET {
-            break;
-        }
+    let slack = if world.plan.liar.is_some() { CLEANING } else { Duration::ZERO };
+    let bound = world.history.calm_at + slack + if by_hand { BY_HAND } else { BOUND };
+    world.agree(bound, slack + ANSWERED);
+    let agreed_after = world.agreed_since.map(|at| at.saturating_sub(world.history.calm_at));
+    if world.agreed_since.is_some() && world.plan.scene.is_some() {
+        // Answers that came late in the time of faults are waited for no longer.
+        let rested = world.now + REST;
+        while world.step(rested) {}
+        world.now = rested;
+        world.play_scene();
+        let bound = world.now + BOUND;
+        world.agree(bound, world.now + ANSWERED - world.history.calm_at);
     }
-    world.finish()
+    world.finish(agreed_after)
 }
 
 impl World {
-    fn finish(mut self) -> Outcome {
+    /// Lets time pass until everybody has agreed for a while, some time after the faults,
+    /// or until a bound.
+    fn agree(&mut self, bound: Duration, least: Duration) {
+        self.agreed_since = None;
+        while !(self.has_settled(least) || self.now > bound + QUIET) {
+            let next = self.now + Duration::from_millis(100);
+            while self.step(next) {}
+            self.now = next;
+            match (checks::agreement(&self.views()).is_ok(), self.agreed_since) {
+                (true, None) => self.agreed_since = Some(self.now),
+                (false, Some(_)) => self.agreed_since = None,
+                _ => {}
+            }
+        }
+    }
+
+    fn has_settled(&self, least: Duration) -> bool {
+        let quiet = self.agreed_since.is_some_and(|since| self.now >= since + QUIET);
+        quiet && self.now >= self.history.calm_at + least
+    }
+
+    fn finish(mut self, agreed_after: Option<Duration>) -> Outcome {
         self.history.end = self.views();
         self.history.ended_at = self.now;
         self.history.steps = self.step;
-        let calm_at = self.history.calm_at;
         Outcome {
-            agreed_after: self.agreed_since.map(|at| at.saturating_sub(calm_at)),
+            agreed_after,
             history: self.history,
             fired: self.fired,
             trace: self.trace.unwrap_or_default(),
@@ -105,6 +128,7 @@ impl World {
                     rightful: self.nodes[process.node].pid == Some(pid),
                     boot: process.boot,
                     hash: machine.view_hash(),
+                    content: content(machine.table()),
                     disagreeing: machine.disagreeing().count(),
                     members: machine
                         .table()
@@ -142,4 +166,21 @@ impl World {
             })
             .collect()
     }
+}
+
+/// A hash over all that members are to agree on, by no code of the machine's.
+fn content(table: &Table) -> u64 {
+    let mut hasher = DefaultHasher::new();
+    for record in table.entries().map(|entry| &entry.record) {
+        (record.node.as_str(), record.epoch.0, record.boot.0).hash(&mut hasher);
+        match record.standing {
+            Standing::Member(health) => {
+                (0, health.is_running(), record.incarnation.0).hash(&mut hasher);
+            }
+            Standing::Left => (1, record.burial).hash(&mut hasher),
+            Standing::ForceLeft => (2, record.burial).hash(&mut hasher),
+            Standing::Autocleaned => (3, record.burial).hash(&mut hasher),
+        }
+    }
+    hasher.finish()
 }

@@ -8,8 +8,11 @@ use rand::RngExt;
 use rand::seq::{IndexedRandom, SliceRandom};
 
 use crate::history::Pid;
-use crate::plan::Fault;
+use crate::plan::{Fault, NodePlan};
 use crate::world::{Discovery, Event, World, name};
+
+/// Nodes that a history ever has, at most: the names of strangers begin at 900.
+const MOST_NODES: usize = 300;
 
 fn ms(time: u64) -> Duration {
     Duration::from_millis(time)
@@ -54,8 +57,12 @@ impl World {
 
     fn some_dead(&mut self) -> Option<usize> {
         let dead: Vec<usize> =
-            (0..self.nodes.len()).filter(|node| self.nodes[*node].pid.is_none()).collect();
+            (0..self.nodes.len()).filter(|node| self.is_startable(*node)).collect();
         dead.choose(&mut self.rng).copied()
+    }
+
+    fn is_startable(&self, node: usize) -> bool {
+        self.nodes[node].pid.is_none() && !self.nodes[node].is_retired
     }
 
     fn some_name(&mut self) -> NodeName {
@@ -141,6 +148,19 @@ impl World {
                 self.after(time, Event::EndRogue(rogue));
                 true
             }
+            Fault::Isolate => self.isolate(),
+            Fault::Replace => {
+                let times = if self.rng.random_bool(0.2) { 4 } else { 1 };
+                (0..times).any(|_| self.replace())
+            }
+            Fault::Lie => self.lie(),
+            Fault::Stranger => self.some_rightful().is_some_and(|pid| self.intrude(pid)),
+            Fault::Purge => {
+                let Some(pid) = self.some_rightful() else { return false };
+                let node = self.some_name();
+                self.ask(pid, Action::ForceLeaveBroughtBy { node });
+                true
+            }
         }
     }
 
@@ -164,7 +184,9 @@ impl World {
             let orderly = self.rng.random_bool(0.5);
             self.end(*pid, orderly);
         }
-        for node in 0..self.nodes.len() {
+        for node in
+            (0..self.nodes.len()).filter(|node| !self.nodes[*node].is_retired).collect::<Vec<_>>()
+        {
             let away = self.short(4_000);
             self.after(away, Event::Start(node));
         }
@@ -200,6 +222,69 @@ impl World {
         let time = self.short(25_000);
         self.after(time, Event::Uncut(number));
         true
+    }
+
+    /// One node cannot hear the others, or they it, or both.
+    fn isolate(&mut self) -> bool {
+        let Some(pid) = self.some_rightful() else { return false };
+        let (is_deaf, is_mute) = *[(true, true), (true, false), (false, true)]
+            .choose(&mut self.rng)
+            .unwrap_or(&(true, true));
+        let number = self.cut_off(self.processes[pid].node, is_deaf, is_mute);
+        let time = self.short(20_000);
+        self.after(time, Event::Uncut(number));
+        true
+    }
+
+    /// Cuts one node off from all others.
+    pub fn cut_off(&mut self, node: usize, is_deaf: bool, is_mute: bool) -> u64 {
+        let others: Vec<usize> = (0..self.nodes.len()).filter(|other| *other != node).collect();
+        let deaf = others.iter().filter(|_| is_deaf).map(|other| (*other, node));
+        let mute = others.iter().filter(|_| is_mute).map(|other| (node, *other));
+        let directions: Vec<(usize, usize)> = deaf.chain(mute).collect();
+        self.trace(|w| {
+            format!("{} is cut off: deaf {is_deaf}, mute {is_mute}", w.nodes[node].name)
+        });
+        self.network.cut(directions)
+    }
+
+    /// A node goes for good, and another takes its place.
+    fn replace(&mut self) -> bool {
+        let Some(pid) = self.some_rightful() else { return false };
+        let node = self.processes[pid].node;
+        if self.plan.liar == Some(node) || self.nodes.len() >= MOST_NODES {
+            return false;
+        }
+        match self.rng.random_range(0..4) {
+            0 => self.kill(pid),
+            1 => self.end(pid, false),
+            _ => self.stop(pid),
+        }
+        self.nodes[node].is_retired = true;
+        let (cluster, role) = (self.nodes[node].cluster, self.plan.nodes[node].role);
+        let new = self.add_node(NodePlan { cluster, role, start: self.now });
+        let pause = self.short(2_000);
+        self.after(pause, Event::Start(new));
+        self.after(pause + ms(500), Event::Recruit(new));
+        true
+    }
+
+    /// A new node of a cluster that is put together by hand is told to join.
+    pub fn recruit(&mut self, node: usize) {
+        let cluster = self.nodes[node].cluster;
+        if self.plan.clusters[cluster].automatic {
+            return;
+        }
+        let Some(pid) = self.nodes[node].pid else { return };
+        let others: Vec<NodeName> = self
+            .nodes
+            .iter()
+            .filter(|other| other.cluster == cluster && other.pid.is_some_and(|p| p != pid))
+            .map(|other| other.name.clone())
+            .collect();
+        if let Some(node) = others.choose(&mut self.rng).cloned() {
+            self.ask(pid, Action::Join { node, force: false });
+        }
     }
 
     fn corrupt_discovery(&mut self, fault: Fault) -> bool {
@@ -263,8 +348,9 @@ impl World {
             // What a stuck disk held is written now.
             self.after(ms(50), Event::Synced(pid));
         }
+        self.end_the_liar();
         for node in 0..self.nodes.len() {
-            if self.nodes[node].pid.is_none() {
+            if self.is_startable(node) {
                 // The machine is there again, whether its agent is or not.
                 self.nodes[node].host_up = true;
                 if self.rng.random_bool(0.75) {

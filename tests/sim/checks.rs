@@ -26,7 +26,7 @@ impl fmt::Display for Violation {
 type Verdict = Result<(), Violation>;
 
 /// All of them.
-pub const CHECKS: [fn(&History) -> Verdict; 7] = [
+pub const CHECKS: [fn(&History) -> Verdict; 10] = [
     one_view_after_the_faults,
     started_at_once_is_one_cluster,
     who_left_stays_out,
@@ -34,6 +34,9 @@ pub const CHECKS: [fn(&History) -> Verdict; 7] = [
     nobody_reachable_is_removed,
     reports_are_in_order,
     requests_are_answered,
+    tables_keep_their_bounds,
+    who_is_not_admitted_changes_nothing,
+    troubles_are_known_in_time,
 ];
 
 fn broken(invariant: &'static str, step: u64, text: String) -> Verdict {
@@ -142,6 +145,9 @@ fn agree(group: &[&View]) -> Result<(), String> {
         if view.hash != first.hash {
             return Err(format!("{} and {} have different views", first.node, view.node));
         }
+        if view.content != first.content {
+            return Err(format!("{} and {} hold different records", first.node, view.node));
+        }
         if view.disagreeing > 0 {
             return Err(format!("{} believes that others disagree", view.node));
         }
@@ -156,7 +162,8 @@ pub fn started_at_once_is_one_cluster(history: &History) -> Verdict {
     if !history.faultless {
         return Ok(());
     }
-    for (_, step, fact) in &history.facts {
+    let until = history.scene_at.unwrap_or(Duration::MAX);
+    for (_, step, fact) in history.facts.iter().take_while(|(at, ..)| *at < until) {
         if let Fact::News(pid, news) = fact
             && !matches!(news.to, Standing::Member(Health::Up))
         {
@@ -185,6 +192,8 @@ pub fn who_left_stays_out(history: &History) -> Verdict {
     let names = names(history);
     // What each node has said of itself: the highest epoch in which it was a member.
     let mut own: BTreeMap<&NodeName, Epoch> = BTreeMap::new();
+    // What others have made up, or kept from before.
+    let mut hearsay: BTreeMap<&NodeName, Epoch> = BTreeMap::new();
     // Tombstones by observer and node.
     let mut buried: BTreeMap<(Pid, &NodeName), Epoch> = BTreeMap::new();
     let mut asked: BTreeMap<RequestId, (&NodeName, &Action, Duration)> = BTreeMap::new();
@@ -243,8 +252,12 @@ pub fn who_left_stays_out(history: &History) -> Verdict {
             Fact::Own { pid, .. } if !rogues.contains(pid) => {
                 members.remove(&names[pid]);
             }
+            Fact::Hearsay { node, epoch } => {
+                let best = hearsay.entry(node).or_default();
+                *best = (*best).max(*epoch);
+            }
             Fact::Held(pid, record) if record.is_member() => {
-                let said = own.get(&record.node);
+                let said = own.get(&record.node).max(hearsay.get(&record.node));
                 if said.is_none_or(|said| *said < record.epoch) {
                     let text = format!("{} holds {record:?}, never said by it", names[pid]);
                     return broken(NAME, *step, text);
@@ -273,6 +286,7 @@ pub fn clusters_never_mix(history: &History) -> Verdict {
     let mut process: BTreeMap<Pid, (&NodeName, bool)> = BTreeMap::new();
     let mut id_of: BTreeMap<Pid, ClusterId> = BTreeMap::new();
     let mut ever: BTreeSet<(&NodeName, ClusterId)> = BTreeSet::new();
+    let hearsay = hearsay(history);
     for (_, _, fact) in &history.facts {
         if let Fact::Start { pid, node, cluster, automatic, .. } = fact {
             home.insert(node, cluster);
@@ -288,7 +302,7 @@ pub fn clusters_never_mix(history: &History) -> Verdict {
             Fact::Own { pid, id: None, .. } => {
                 id_of.remove(pid);
             }
-            Fact::Held(pid, record) if record.is_member() => {
+            Fact::Held(pid, record) if record.is_member() && !hearsay.contains(&record.node) => {
                 let (node, automatic) = process[pid];
                 if home.get(&record.node) != home.get(node) {
                     let text = format!("{node} takes {} for a member", record.node);
@@ -308,6 +322,15 @@ pub fn clusters_never_mix(history: &History) -> Verdict {
     Ok(())
 }
 
+/// Nodes of which somebody said what they did not say themselves.
+fn hearsay(history: &History) -> BTreeSet<&NodeName> {
+    let said = history.facts.iter().filter_map(|(.., fact)| match fact {
+        Fact::Hearsay { node, .. } => Some(node),
+        _ => None,
+    });
+    said.collect()
+}
+
 /// Undisturbed for so long, a live member in reach has answered every suspicion.
 const ANSWERED: Duration = Duration::from_secs(12);
 
@@ -317,8 +340,11 @@ pub fn nobody_reachable_is_removed(history: &History) -> Verdict {
     const NAME: &str = "invariant 5 (nobody reachable is removed)";
     let names = names(history);
     let mut ordered: BTreeSet<(&NodeName, &NodeName)> = BTreeSet::new();
+    let hearsay = hearsay(history);
     for (_, step, fact) in &history.facts {
         match fact {
+            // A liar may remove, as an operator may, and in whose name it likes.
+            Fact::Removed { victim, .. } if hearsay.contains(victim) => {}
             Fact::Asked(pid, _, Action::ForceLeave { node, .. }) => {
                 ordered.insert((&names[pid], node));
             }
@@ -417,6 +443,45 @@ pub fn requests_are_answered(history: &History) -> Verdict {
         Some((request, (pid, step, _))) => {
             broken(NAME, *step, format!("process {pid} never answered {request:?}"))
         }
+        None => Ok(()),
+    }
+}
+
+/// No table holds more than its bound.
+pub fn tables_keep_their_bounds(history: &History) -> Verdict {
+    first(history, "tables keep their bounds", |fact| match fact {
+        Fact::Overfull { pid, text } => Some(format!("process {pid} holds {text}")),
+        _ => None,
+    })
+}
+
+/// What a peer says that was not admitted changes nothing that anybody is shown.
+pub fn who_is_not_admitted_changes_nothing(history: &History) -> Verdict {
+    first(history, "who is not admitted changes nothing", |fact| match fact {
+        Fact::Swayed { pid, text } => Some(format!("process {pid}: {text}")),
+        _ => None,
+    })
+}
+
+/// What happens to one node in quiet times is known in time, to it too.
+pub fn troubles_are_known_in_time(history: &History) -> Verdict {
+    first(history, "troubles are known in time", |fact| match fact {
+        Fact::Scene { text, took, bound } if took.is_none_or(|took| took > *bound) => {
+            Some(format!("{text}: {took:?}, bound {bound:?}"))
+        }
+        _ => None,
+    })
+}
+
+/// The first fact that is wrong in itself.
+fn first(
+    history: &History,
+    invariant: &'static str,
+    wrong: impl Fn(&Fact) -> Option<String>,
+) -> Verdict {
+    let found = history.facts.iter().find_map(|(_, step, fact)| Some((*step, wrong(fact)?)));
+    match found {
+        Some((step, text)) => broken(invariant, step, text),
         None => Ok(()),
     }
 }

@@ -66,6 +66,37 @@ pub enum Fact {
     Asked(Pid, RequestId, Action),
     /// It answered.
     Answered(Pid, RequestId, Result<(), Refused>),
+    /// Somebody other than the node itself brought up that it were a member in this epoch:
+    /// a liar, or a disk from before the history. Others may take it for true.
+    Hearsay {
+        /// The node, which there may never have been.
+        node: NodeName,
+        /// The epoch.
+        epoch: Epoch,
+    },
+    /// One of its tables holds more than it may.
+    Overfull {
+        /// The process.
+        pid: Pid,
+        /// Which table, with what it holds and might.
+        text: String,
+    },
+    /// Something that was shown changed on the word of somebody who was not admitted.
+    Swayed {
+        /// Whose view.
+        pid: Pid,
+        /// What was said, and what changed.
+        text: String,
+    },
+    /// In quiet times one node was disturbed, and those concerned knew it so soon.
+    Scene {
+        /// What was done to it.
+        text: String,
+        /// How long it took until all who should knew it; `None`: they did not.
+        took: Option<Duration>,
+        /// Within which time they had to.
+        bound: Duration,
+    },
 }
 
 /// One live agent at the end.
@@ -89,6 +120,8 @@ pub struct View {
     pub boot: BootId,
     /// Hash over its view.
     pub hash: u64,
+    /// Another over all that it holds, tombstones too, that the machine does not compute.
+    pub content: u64,
     /// How many linked members it thinks to see another view.
     pub disagreeing: usize,
     /// Every member, with the boot id and the health that it holds.
@@ -108,6 +141,8 @@ pub struct History {
     pub calm_at: Duration,
     /// When the simulation ended.
     pub ended_at: Duration,
+    /// When a scene began, see [`Fact::Scene`].
+    pub scene_at: Option<Duration>,
     /// Steps taken.
     pub steps: u64,
     /// Whether no fault was to strike, nor any operator.

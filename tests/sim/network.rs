@@ -7,6 +7,7 @@
 use std::collections::{BTreeMap, VecDeque};
 use std::time::Duration;
 
+use muster::mesh::QUEUE_BYTES;
 use muster::node::NodeName;
 use muster::protocol::membership::{DialFailure, LinkKey};
 use rand::RngExt;
@@ -93,9 +94,32 @@ pub enum Item {
 #[derive(Debug, Default)]
 pub struct Flow {
     queue: VecDeque<(Duration, Item)>,
+    /// Bytes of frames in the queue.
+    bytes: usize,
     last: Duration,
+    /// When the link can take the next byte, where it does not take any number of them.
+    free: Duration,
     /// An arrival is queued for the first item.
     moving: bool,
+}
+
+impl Flow {
+    fn clear(&mut self) {
+        self.queue.clear();
+        self.bytes = 0;
+    }
+
+    fn pop(&mut self) -> Option<Item> {
+        let (_, item) = self.queue.pop_front()?;
+        self.bytes -= item.bytes();
+        Some(item)
+    }
+}
+
+impl Item {
+    fn bytes(&self) -> usize {
+        if let Self::Frame(frame) = self { frame.len() } else { 0 }
+    }
 }
 
 /// One end of a link.
@@ -326,7 +350,8 @@ impl World {
         if !self.conns[conn].ends[end].reading {
             return;
         }
-        if self.conns[conn].flows[end].queue.len() >= self.plan.queue {
+        let flow = &self.conns[conn].flows[end];
+        if flow.queue.len() >= self.plan.queue || flow.bytes + frame.len() > QUEUE_BYTES {
             return self.count("frame dropped: queue full");
         }
         self.sent.0 += 1;
@@ -337,10 +362,16 @@ impl World {
     /// Puts an item on its way, behind what went before it.
     fn push(&mut self, conn: usize, flow: usize, item: Item) {
         let sender = &self.processes[self.conns[conn].ends[flow].pid];
-        let at = self.now.max(sender.blocked_until) + self.latency();
+        let begins = self.now.max(sender.blocked_until);
+        let latency = self.latency();
+        let takes = self.plan.bandwidth.map_or(Duration::ZERO, |rate| {
+            Duration::from_micros(item.bytes() as u64 * 1_000_000 / rate)
+        });
         let stream = &mut self.conns[conn].flows[flow];
-        let at = at.max(stream.last);
+        stream.free = begins.max(stream.free) + takes;
+        let at = (stream.free + latency).max(stream.last);
         stream.last = at;
+        stream.bytes += item.bytes();
         stream.queue.push_back((at, item));
         if !stream.moving {
             stream.moving = true;
@@ -368,7 +399,7 @@ impl World {
             self.conns[conn].flows[flow].moving = true;
             return self.after(Duration::from_millis(50), Event::Arrive(conn, flow));
         }
-        let Some((_, item)) = self.conns[conn].flows[flow].queue.pop_front() else { return };
+        let Some(item) = self.conns[conn].flows[flow].pop() else { return };
         self.deliver(conn, flow, item);
         let stream = &mut self.conns[conn].flows[flow];
         if let Some((at, _)) = stream.queue.front()
@@ -429,7 +460,7 @@ impl World {
     }
 
     pub fn reset(&mut self, conn: usize, end: usize) {
-        self.conns[conn].flows[end].queue.clear();
+        self.conns[conn].flows[end].clear();
         self.shut(conn, end);
     }
 
@@ -463,11 +494,11 @@ impl World {
         if orderly {
             // A reset overtakes what was written, or does not.
             if self.rng.random_bool(0.3) {
-                self.conns[conn].flows[end].queue.clear();
+                self.conns[conn].flows[end].clear();
             }
             self.push(conn, end, Item::Fin);
         } else {
-            self.conns[conn].flows[end].queue.clear();
+            self.conns[conn].flows[end].clear();
         }
     }
 
@@ -497,7 +528,7 @@ impl World {
     /// One link between two processes breaks under them.
     pub fn break_link(&mut self, conn: usize) {
         for end in 0..2 {
-            self.conns[conn].flows[end].queue.clear();
+            self.conns[conn].flows[end].clear();
         }
         for end in 0..2 {
             self.shut(conn, end);

@@ -5,8 +5,9 @@
 use std::time::Duration;
 
 use muster::node::Role;
+use muster::protocol::membership::Limits;
 use rand::rngs::SmallRng;
-use rand::seq::SliceRandom;
+use rand::seq::{IndexedRandom, SliceRandom};
 use rand::{RngExt, SeedableRng};
 
 /// Everything that can be done to a simulated cluster, by operators and by fate.
@@ -64,6 +65,16 @@ pub enum Fault {
     DiscoveryOn,
     /// A second process under a name that is taken.
     Rogue,
+    /// One node is cut off from all others, both ways or one.
+    Isolate,
+    /// A node goes for good, and one under a new name comes in its place.
+    Replace,
+    /// A member says whatever the wire can carry.
+    Lie,
+    /// Somebody links who is not admitted, and talks.
+    Stranger,
+    /// Operators.
+    Purge,
 }
 
 /// All of them, with how often they are tried beside each other.
@@ -96,6 +107,15 @@ pub const FAULTS: [(Fault, u32); 26] = [
     (Fault::Rogue, 1),
 ];
 
+/// What only histories of certain kinds know, see [`Plan::draw`].
+pub const KINDS: [(Fault, u32); 5] = [
+    (Fault::Isolate, 6),
+    (Fault::Replace, 8),
+    (Fault::Lie, 10),
+    (Fault::Stranger, 6),
+    (Fault::Purge, 1),
+];
+
 /// One configured cluster.
 #[derive(Clone, Debug)]
 pub struct ClusterPlan {
@@ -115,6 +135,10 @@ pub struct ClusterPlan {
     pub cookie: u8,
     /// Discovery knows the nodes that run (etcd), else all that are configured (static).
     pub registry: bool,
+    /// `agent.leave_on_stop`.
+    pub leave_on_stop: bool,
+    /// Bounds of its members' tables.
+    pub limits: Limits,
 }
 
 /// One configured node.
@@ -157,11 +181,98 @@ pub struct Plan {
     pub gap: Duration,
     /// What may strike.
     pub faults: Vec<(Fault, u32)>,
+    /// The node that lies.
+    pub liar: Option<usize>,
+    /// Bytes that a link takes in a second, in each direction; `None`: any number.
+    pub bandwidth: Option<u64>,
+    /// Tombstones that are on disks before anything happens.
+    pub tombstones: usize,
+    /// What is measured after everybody agrees.
+    pub scene: Option<Scene>,
+}
+
+/// What happens to one node when all else is quiet, and has to be known in time.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Scene {
+    /// It is cut off from all others.
+    CutOff,
+    /// It hears nobody.
+    Deaf,
+    /// Nobody hears it.
+    Mute,
+    /// It is killed, and started again.
+    Killed,
+    /// It is frozen.
+    Frozen,
+    /// It is stopped, and started again.
+    Stopped,
 }
 
 impl Plan {
-    /// Draws a plan.
+    /// Draws a plan. Half of the histories are of one kind or several: of a hostile member,
+    /// large tables, narrow links, names that change without end, stops that leave, isolated
+    /// nodes, strangers. The others are what [`Plan::basic`] draws, and stay what they are.
     pub fn draw(seed: u64) -> Self {
+        let mut plan = Self::basic(seed);
+        let mut rng = SmallRng::seed_from_u64(seed ^ 0x517c_c1b7_2722_0a95);
+        if rng.random_bool(0.5) {
+            plan.add_kinds(&mut rng);
+        }
+        plan
+    }
+
+    fn add_kinds(&mut self, rng: &mut SmallRng) {
+        let mut is_of = |probability| rng.random_bool(probability);
+        let (lies, replaces, isolates) = (is_of(0.35), is_of(0.3), is_of(0.3));
+        let (strangers, purges) = (is_of(0.35), is_of(0.2));
+        let (buries, is_narrow, leaves) = (is_of(0.25), is_of(0.25), is_of(0.3));
+        let (is_small, has_scene) = (is_of(0.15), is_of(0.6));
+        if !self.chaos.is_zero() {
+            let drawn = [isolates, replaces, lies, strangers, purges];
+            let drawn = KINDS.into_iter().zip(drawn).filter(|(_, is_drawn)| *is_drawn);
+            self.faults.extend(drawn.map(|(kind, _)| kind));
+        }
+        if lies && !self.chaos.is_zero() {
+            self.liar = Some(rng.random_range(0..self.nodes.len()));
+        }
+        if is_narrow {
+            let rates = [60_000, 150_000, 400_000, 1_000_000];
+            self.bandwidth = rates.choose(rng).copied();
+        }
+        if buries {
+            self.tombstones = match rng.random_range(0..20) {
+                0..15 => rng.random_range(20..300),
+                15..19 => rng.random_range(300..1_000),
+                _ => rng.random_range(1_000..3_000),
+            };
+        }
+        if is_small {
+            let limits = Limits {
+                members: rng.random_range(60..120),
+                tombstones: rng.random_range(20..200),
+                unproven_at_once: rng.random_range(25..60),
+                unproven_per_second: rng.random_range(5..60),
+                rumours: rng.random_range(20..200),
+            };
+            self.clusters.iter_mut().for_each(|cluster| cluster.limits = limits);
+        }
+        if leaves {
+            self.clusters.iter_mut().for_each(|cluster| cluster.leave_on_stop = true);
+        }
+        let scenes =
+            [Scene::CutOff, Scene::Deaf, Scene::Mute, Scene::Killed, Scene::Frozen, Scene::Stopped];
+        self.scene = scenes.choose(rng).copied().filter(|_| has_scene);
+        for cluster in &mut self.clusters {
+            cluster.whole_view_limit = match rng.random_range(0..3) {
+                0 => rng.random_range(2..9),
+                1 => rng.random_range(9..64),
+                _ => 64,
+            };
+        }
+    }
+
+    /// A history of the faults in [`FAULTS`].
+    pub fn basic(seed: u64) -> Self {
         let mut rng = SmallRng::seed_from_u64(seed ^ 0x9e37_79b9_7f4a_7c15);
         let ms = Duration::from_millis;
         let second = rng.random_bool(0.15);
@@ -175,6 +286,8 @@ impl Plan {
                 whole_view_limit: if rng.random_bool(0.5) { rng.random_range(2..9) } else { 64 },
                 cookie: if rng.random_bool(0.3) { index } else { 0 },
                 registry: rng.random_bool(0.5),
+                leave_on_stop: false,
+                limits: Limits::default(),
             })
             .collect();
         let count = match rng.random_range(0..10) {
@@ -220,6 +333,10 @@ impl Plan {
             chaos: ms(chaos),
             gap: ms(rng.random_range(150..3_000)),
             faults,
+            liar: None,
+            bandwidth: None,
+            tombstones: 0,
+            scene: None,
         }
     }
 }

@@ -5,13 +5,16 @@ use std::time::Duration;
 
 use muster::node::{BootId, ClusterId, NodeName};
 use muster::protocol::membership::{
-    Action, DialFailure, Durable, Epoch, Limits, LinkKey, Membership, Record, Refused, RequestId,
-    Settings, Standing, Timing,
+    Action, DialFailure, Durable, Epoch, LinkKey, Membership, Record, Refused, RequestId, Settings,
+    Standing, Timing,
 };
 use rand::RngExt;
 
 use crate::history::{Fact, Pid};
 use crate::world::{Event, World};
+
+/// Places from here on are no node's own.
+const ELSEWHERE: usize = 1_000_000;
 
 /// What a process may be told.
 #[derive(Clone, Debug)]
@@ -49,6 +52,8 @@ pub struct Process {
     pub blocked_until: Duration,
     draining: bool,
     pub inbox: VecDeque<Input>,
+    /// Links that nobody holds the other end of, see `stranger`.
+    pub strange: BTreeSet<LinkKey>,
     /// Written but not yet safe, with its version.
     pub writing: Option<(u64, Durable)>,
     pub synced: u64,
@@ -93,16 +98,16 @@ impl World {
             autoheal: cluster.autoheal,
             autoclean: cluster.autoclean,
             full_mesh_limit: cluster.full_mesh_limit,
-            leave_on_stop: false,
+            leave_on_stop: cluster.leave_on_stop,
             whole_view_limit: cluster.whole_view_limit,
-            limits: Limits::default(),
+            limits: cluster.limits,
             timing: Timing::default(),
         }
     }
 
     /// Starts a node's process; a rogue is a second one, elsewhere, with nothing on its disk.
     pub fn start(&mut self, node: usize, rogue: bool) {
-        if !rogue && self.nodes[node].pid.is_some() {
+        if !rogue && (self.nodes[node].pid.is_some() || self.nodes[node].is_retired) {
             return;
         }
         let boot = BootId(self.rng.random());
@@ -141,6 +146,7 @@ impl World {
             held.extend(records.map(|record| (record.node.clone(), record.clone())));
         }
         let known = held.values().filter(|r| r.is_member()).map(|r| r.node.clone()).collect();
+        let buried: Vec<Record> = held.values().filter(|r| !r.is_member()).cloned().collect();
         if !rogue {
             self.nodes[node].pid = Some(pid);
             self.nodes[node].host_up = true;
@@ -155,10 +161,11 @@ impl World {
             amnesia,
             rogue,
         });
+        buried.into_iter().for_each(|record| self.fact(Fact::Held(pid, record)));
         self.processes.push(Process {
             machine,
             node,
-            place: if rogue { self.nodes.len() + pid } else { node },
+            place: if rogue { ELSEWHERE + pid } else { node },
             name,
             boot,
             alive: true,
@@ -174,6 +181,7 @@ impl World {
             blocked_until: Duration::ZERO,
             draining: false,
             inbox: VecDeque::new(),
+            strange: BTreeSet::new(),
             writing: None,
             synced: 0,
             replies: Vec::new(),
@@ -327,7 +335,8 @@ impl World {
         }
     }
 
-    fn feed(&mut self, pid: Pid, input: Input) {
+    /// Hands a process an input now.
+    pub fn feed(&mut self, pid: Pid, input: Input) {
         if self.trace.is_some() {
             self.trace_input(pid, &input);
         }

@@ -7,7 +7,9 @@
 //! | `queue` | events in the order of their time |
 //! | `network` | dials, links, frames; cuts and losses |
 //! | `chaos` | faults and operators |
+//! | `liar`, `stranger` | who says what is not so; who talks and was not admitted |
 //! | `calm` | the end of all faults, and whether everybody agrees |
+//! | `scene` | what one node's trouble in quiet times comes to, and how soon it is known |
 //!
 //! A history is a function of its [`Plan`], which is a function of the seed: nothing
 //! here iterates over anything unordered, or asks a clock.
@@ -15,18 +17,21 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
-use muster::node::{NodeName, Role};
+use muster::node::{BootId, Incarnation, NodeName, Role};
 use muster::protocol::membership::{
-    Action, Durable, Effect, LinkKey, Record, RequestId, Standing, Table,
+    Action, Durable, Effect, Epoch, Health, LinkKey, Reason, Record, RequestId, Standing, Table,
 };
 use rand::rngs::SmallRng;
 use rand::{RngExt, SeedableRng};
 
 use crate::history::{Fact, History, Pid};
 use crate::network::{Conn, Dial, Network};
-use crate::plan::Plan;
+use crate::plan::{NodePlan, Plan};
 use crate::process::{Input, Process};
 use crate::queue::Queue;
+
+/// Names from this one on were removed before the history began.
+pub const BURIED: usize = 6_000;
 
 /// Inputs waiting for one process at most; beyond, its links are held back.
 pub const INBOX: usize = 128;
@@ -46,6 +51,23 @@ pub struct Node {
     pub wiped: bool,
     /// Whether what an earlier life knew, and answered for, was lost with a disk.
     pub amnesia: bool,
+    /// Whether no process is ever to run here again.
+    pub is_retired: bool,
+}
+
+impl Node {
+    fn new(name: NodeName, cluster: usize) -> Self {
+        Self {
+            name,
+            cluster,
+            disk: Durable::default(),
+            pid: None,
+            host_up: true,
+            wiped: false,
+            amnesia: false,
+            is_retired: false,
+        }
+    }
 }
 
 /// What happens at a time.
@@ -73,6 +95,8 @@ pub enum Event {
     HonestDiscovery,
     EndRogue(Pid),
     Operator,
+    Recruit(usize),
+    Cleanup,
     Calm,
 }
 
@@ -123,16 +147,11 @@ pub struct World {
 impl World {
     /// The world before its first step.
     pub fn new(plan: Plan, traced: bool) -> Self {
-        let nodes: Vec<Node> = (0..plan.nodes.len())
-            .map(|index| Node {
-                name: name(index),
-                cluster: plan.nodes[index].cluster,
-                disk: Durable::default(),
-                pid: None,
-                host_up: true,
-                wiped: false,
-                amnesia: false,
-            })
+        let nodes: Vec<Node> = plan
+            .nodes
+            .iter()
+            .enumerate()
+            .map(|(index, node)| Node::new(name(index), node.cluster))
             .collect();
         let mut world = Self {
             rng: SmallRng::seed_from_u64(plan.seed),
@@ -146,7 +165,10 @@ impl World {
             dials: Vec::new(),
             queue: Queue::default(),
             next_id: 1000,
-            history: History { faultless: plan.chaos.is_zero(), ..History::default() },
+            history: History {
+                faultless: plan.chaos.is_zero() && plan.tombstones == 0,
+                ..History::default()
+            },
             fired: BTreeMap::new(),
             discovery: Discovery::Honest,
             stale_answer: BTreeMap::new(),
@@ -158,11 +180,65 @@ impl World {
             noting: true,
             plan,
         };
+        world.fill_disks();
         for index in 0..world.plan.nodes.len() {
             world.at(world.plan.nodes[index].start, Event::Start(index));
         }
         world.at(Duration::from_secs(1), Event::Sweep);
         world
+    }
+
+    /// Tombstones of names that nobody here ever had are on most disks; on the others some
+    /// of these names are members still.
+    fn fill_disks(&mut self) {
+        let tombstones: Vec<Record> = (0..self.plan.tombstones)
+            .map(|index| {
+                let standings = [Standing::Left, Standing::ForceLeft, Standing::Autocleaned];
+                let standing = standings[self.rng.random_range(0..3)];
+                let node = name(BURIED + index);
+                Record {
+                    by: if standing == Standing::Left { node.clone() } else { name(0) },
+                    node,
+                    epoch: Epoch(self.rng.random_range(0..3)),
+                    standing,
+                    incarnation: Incarnation(self.rng.random_range(1..9)),
+                    boot: BootId(self.rng.random()),
+                    role: Role::Core,
+                    reason: Some(Reason::Other),
+                    version: "0.0.0".to_owned(),
+                    attributes: None,
+                    burial: index as u64 + 1,
+                }
+            })
+            .collect();
+        if tombstones.is_empty() {
+            return;
+        }
+        for node in 0..self.nodes.len() {
+            let share = [0.0, 0.5, 1.0, 1.0][self.rng.random_range(0..4)];
+            for tombstone in &tombstones {
+                let record = if self.rng.random_bool(share) {
+                    tombstone.clone()
+                } else if share < 1.0 && self.rng.random_bool(0.01) {
+                    let (node, epoch) = (tombstone.node.clone(), tombstone.epoch);
+                    self.fact(Fact::Hearsay { node, epoch });
+                    let standing = Standing::Member(Health::Down);
+                    Record { standing, burial: 0, ..tombstone.clone() }
+                } else {
+                    continue;
+                };
+                self.nodes[node].disk.records.push(record);
+            }
+        }
+    }
+
+    /// A further node, under a name that nobody had before.
+    pub fn add_node(&mut self, plan: NodePlan) -> usize {
+        let node = self.nodes.len();
+        self.nodes.push(Node::new(name(node), plan.cluster));
+        self.places.insert(name(node), node);
+        self.plan.nodes.push(plan);
+        node
     }
 
     /// Queues an event.
@@ -208,6 +284,8 @@ impl World {
             Event::HonestDiscovery => self.discovery = Discovery::Honest,
             Event::EndRogue(pid) => self.kill(pid),
             Event::Operator => self.heal_by_hand(),
+            Event::Recruit(node) => self.recruit(node),
+            Event::Cleanup => self.clean_up_after_the_liar(),
             Event::Calm => self.calm_down(),
         }
     }
@@ -263,6 +341,9 @@ impl World {
         match effect {
             Effect::Dial(peer) => self.dial(pid, peer),
             Effect::Send(key, frame) => self.send(pid, key, frame),
+            Effect::Close(key, _) if self.processes[pid].strange.remove(&key) => {
+                self.after(Duration::from_millis(1), Event::Closed(pid, key));
+            }
             Effect::Close(key, text) => {
                 self.trace(|w| format!("{} closes {key:?}: {text}", w.processes[pid].name));
                 self.close(pid, key);
@@ -339,6 +420,12 @@ impl World {
         }
         process.seen_version = version;
         let mut facts = Vec::new();
+        for (table, held, bound) in machine.books() {
+            if held > bound {
+                let text = format!("{table}: {held} of {bound}");
+                facts.push(Fact::Overfull { pid, text });
+            }
+        }
         let own = (machine.id(), machine.me().standing, machine.me().epoch);
         let before = process.own.and_then(|(id, ..)| id);
         let moved = !automatic && before.is_some() && before != own.0;
@@ -361,7 +448,11 @@ impl World {
             let same = process.held.get(&record.node).is_some_and(|held| held.same_as(record));
             if !same {
                 let was_member = process.held.get(&record.node).is_some_and(Record::is_member);
-                if was_member && !record.is_member() && record.by == process.name {
+                // A purge says no more than that nobody vouched for a name; if somebody does
+                // it is back.
+                let is_purge = record.standing == Standing::Autocleaned
+                    && record.reason == Some(Reason::ForceLeft);
+                if was_member && !record.is_member() && record.by == process.name && !is_purge {
                     buried.push((record.node.clone(), record.standing));
                 }
                 process.held.insert(record.node.clone(), record.clone());
@@ -417,6 +508,7 @@ impl World {
         self.nodes
             .iter()
             .filter(|node| node.cluster == cluster && (!registry || node.pid.is_some()))
+            .filter(|node| !node.is_retired)
             .filter(|node| {
                 let left = |pid: Pid| self.processes[pid].machine.me().standing == Standing::Left;
                 !registry || !node.pid.is_some_and(left)

@@ -126,6 +126,17 @@ pub(super) struct Detector {
     pub challenges: BTreeMap<u64, Challenge>,
     pub order: Vec<NodeName>,
     pub illness: u32,
+    /// Set once nobody at all answers.
+    pub cut_off: Option<CutOff>,
+}
+
+/// This node cannot reach anybody.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct CutOff {
+    /// Since when nobody has answered.
+    pub since: Duration,
+    /// How many members it accused at once.
+    pub accused: usize,
 }
 
 impl Detector {
@@ -174,12 +185,6 @@ impl Detector {
 
     pub(super) fn end_challenge(&mut self, newcomer: LinkKey) {
         self.challenges.retain(|_, challenge| challenge.newcomer != newcomer);
-    }
-
-    /// How many there are of each that peers can make grow.
-    #[cfg(test)]
-    pub(super) fn sizes(&self) -> [usize; 4] {
-        [self.sent.len(), self.probes.len(), self.favours.len(), self.challenges.len()]
     }
 
     pub(super) fn is_probing(&self, node: &NodeName) -> bool {

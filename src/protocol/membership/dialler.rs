@@ -12,10 +12,10 @@ use crate::backoff::Backoff;
 use crate::node::NodeName;
 
 /// Dials under way at once: a full mesh's worth.
-const MAX_DIALS: usize = 64;
+pub(super) const MAX_DIALS: usize = 64;
 
 /// Of these, as many to members that no link has proven.
-const MAX_UNPROVEN_DIALS: usize = 8;
+pub(super) const MAX_UNPROVEN_DIALS: usize = 8;
 
 /// Contacts dialled together where there are more than make a full mesh: a few members
 /// tell of all the others.

@@ -8,27 +8,37 @@
 //! 2. While a node's own link brings something, nobody else speaks in its name, and nobody
 //!    accuses it in an incarnation that it has not told us of: it would have told us first.
 //!    Others may still accuse it, in the incarnation that it is in, and remove it.
-//! 3. Of anybody else's node a peer may say what it likes, as news of news; but no number
-//!    may run ahead of what is held by more than years of honest growth. So no statement
-//!    comes near the end of a type, and the node it is about can always say something
-//!    that beats it.
+//! 3. Of anybody else's node a peer may say what it likes, as news of news, within numbers
+//!    that no honest growth reaches in thousands of years.
+//!
+//! A number that one member believes the others must believe too, whatever they hold, or
+//! their views would differ for ever: so the ranges of rule 3 depend on the statement
+//! alone. Only beyond them does it count what is held: a few steps further, since a node
+//! whose numbers a liar has driven to the end of a range answers there. Who has not heard
+//! of that refuses the answer, and asks the node itself. Tombstones have the widest range:
+//! whatever state a liar made of a name, an operator's removal of it is believed by all.
+//! No statement comes near the end of a type.
 
 use super::record::{Record, Standing};
-use crate::node::{BootId, NodeName};
+use crate::node::{BootId, Incarnation, NodeName};
 
 /// Highest epoch, incarnation and burial that is ever believed; what remains up to the
 /// type's end is for answers to it.
+const TOP: u64 = 1 << 63;
+
+/// Highest epoch and incarnation that is believed of a node over its own link, whatever is
+/// held, and of the end of its membership from anybody.
 const HIGHEST: u64 = 1 << 62;
 
-/// Highest incarnation that is believed of a node never heard of: thirty thousand years of
-/// a change in every second.
-const FIRST_INCARNATION: u64 = 1 << 40;
+/// Highest incarnation that anybody may tell of another's node, whatever is held: thirty
+/// thousand years of a change in every second.
+const RELAYED_INCARNATION: u64 = 1 << 40;
 
-/// Highest epoch that is believed of a node never heard of.
-const FIRST_EPOCH: u64 = 1 << 32;
+/// Highest epoch that anybody may tell of another's node, whatever is held.
+const RELAYED_EPOCH: u64 = 1 << 32;
 
-/// By so much an incarnation may be ahead of the one that is held: half a year of a change
-/// in every second, all of it missed.
+/// Beyond these an incarnation may be ahead of the one that is held by so much: half a year
+/// of a change in every second, all of it missed.
 const INCARNATIONS_AHEAD: u64 = 1 << 24;
 
 /// By so much an epoch may be ahead of the one that is held: as many joins, all missed.
@@ -65,6 +75,8 @@ pub(super) enum Unfit {
 pub(super) struct Known<'a> {
     /// Whose link brought it.
     pub speaker: &'a NodeName,
+    /// Whether it is about this very node, which has to answer whatever others believe.
+    pub is_me: bool,
     /// What is held of the node it is about.
     pub held: Option<&'a Record>,
     /// The process at the other end of that node's own link, if it was heard just now.
@@ -74,7 +86,7 @@ pub(super) struct Known<'a> {
 }
 
 /// Weighs a claim.
-pub(super) fn admit(claim: Record, known: Known<'_>) -> Result<Admitted, Unfit> {
+pub(super) fn admit(mut claim: Record, known: Known<'_>) -> Result<Admitted, Unfit> {
     if !numbers_are_sound(&claim, known) {
         return Err(Unfit::Numbers);
     }
@@ -85,21 +97,30 @@ pub(super) fn admit(claim: Record, known: Known<'_>) -> Result<Admitted, Unfit> 
     if !own && known.linked.is_some() && !may_be_relayed(&claim, known.held) {
         return Err(Unfit::NotItsOwn);
     }
+    if !claim.is_member() {
+        // It says nothing of the tombstone, and is where the next life begins.
+        let held = known.held.map_or(Incarnation(0), |held| held.incarnation);
+        claim.incarnation = claim.incarnation.min(held.max(Incarnation(RELAYED_INCARNATION)));
+    }
     Ok(Admitted(claim))
 }
 
 fn numbers_are_sound(claim: &Record, known: Known<'_>) -> bool {
-    let (epochs, incarnations) = match known.held {
-        _ if claim.node == *known.speaker => (HIGHEST, HIGHEST),
-        Some(held) => (
-            held.epoch.0.saturating_add(EPOCHS_AHEAD),
-            held.incarnation.0.saturating_add(INCARNATIONS_AHEAD),
-        ),
-        None => (FIRST_EPOCH, FIRST_INCARNATION),
+    let is_own = claim.node == *known.speaker;
+    let (epochs, incarnations) = match claim.is_member() {
+        // An operator can end whatever a node said of itself, and what that was answered.
+        false => (HIGHEST + 2 * EPOCHS_AHEAD, u64::MAX),
+        true if known.is_me => (HIGHEST, HIGHEST),
+        true if is_own => (HIGHEST + EPOCHS_AHEAD, HIGHEST + INCARNATIONS_AHEAD),
+        true => (RELAYED_EPOCH, RELAYED_INCARNATION),
     };
-    claim.epoch.0 <= epochs.min(HIGHEST)
-        && claim.incarnation.0 <= incarnations.min(HIGHEST)
-        && claim.burial <= known.burials.saturating_add(BURIALS_AHEAD).min(HIGHEST)
+    let ahead = |of: fn(&Record) -> u64, by: u64| {
+        known.held.map_or(0, |held| of(held).saturating_add(by).min(TOP))
+    };
+    claim.epoch.0 <= epochs.max(ahead(|held| held.epoch.0, EPOCHS_AHEAD))
+        && claim.incarnation.0
+            <= incarnations.max(ahead(|held| held.incarnation.0, INCARNATIONS_AHEAD))
+        && claim.burial <= known.burials.saturating_add(BURIALS_AHEAD).min(TOP).max(HIGHEST)
 }
 
 /// What others may say of a node that is linked and heard.
@@ -113,7 +134,7 @@ fn may_be_relayed(claim: &Record, held: Option<&Record>) -> bool {
 
 /// Whether a record out of this node's own state is one that it would still believe.
 pub(super) fn is_sound(record: &Record) -> bool {
-    record.epoch.0 <= HIGHEST && record.incarnation.0 <= HIGHEST && record.burial <= HIGHEST
+    record.epoch.0 <= TOP && record.incarnation.0 <= TOP && record.burial <= TOP
 }
 
 #[cfg(test)]

@@ -287,6 +287,7 @@ impl Membership {
             link.sample_rtt(now.saturating_sub(link.up_at));
         }
         let (mine, theirs) = (link.intent, hello.intent);
+        self.detector.cut_off = None;
         let state = self.links.peer(&peer);
         state.link = Some(key);
         state.tried = true;

@@ -15,7 +15,7 @@ use crate::node::{BootId, Incarnation, NodeName};
 
 /// Other process lives under this node's name that are remembered: more than one at a time
 /// is an accident, more than these a lie.
-const MAX_RIVALS: usize = 16;
+pub(super) const MAX_RIVALS: usize = 16;
 
 /// How a record was heard.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -57,16 +57,31 @@ impl Membership {
             let heard = linked.filter(|(_, link)| now.saturating_sub(link.heard) < FRESH);
             let known = Known {
                 speaker: &speaker,
+                is_me: claim.node == self.me.node,
                 held: self.table.get(&claim.node),
                 linked: heard.and_then(|(_, link)| link.boot),
                 burials: self.table.next_burial(),
             };
+            let node = claim.node.clone();
             match admit(claim, known) {
                 Ok(admitted) => self.learn(now, &speaker, admitted, manner),
-                Err(Unfit::Numbers) => self.reached(now, Limit::Numbers),
+                Err(Unfit::Numbers) => {
+                    self.reached(now, Limit::Numbers);
+                    self.ask_itself(now, &node);
+                }
                 Err(Unfit::NotItsOwn) => {}
             }
         }
+    }
+
+    /// What others say of a member is hard to believe: it is dialled, and believed itself.
+    fn ask_itself(&mut self, now: Duration, node: &NodeName) {
+        let is_running = self.table.member(node).is_some_and(Record::is_running);
+        if *node == self.me.node || !is_running || self.links.is_sought(node) {
+            return;
+        }
+        self.links.peer(node).is_followed = true;
+        self.links.plan(node, now + self.settings.timing.redial_min);
     }
 
     /// Learns a statement that was let in.
@@ -170,7 +185,10 @@ impl Membership {
     pub(super) fn changed(&mut self, now: Duration, before: Option<&Record>, record: &Record) {
         let node = record.node.clone();
         self.report(before, record);
-        let durable = |r: &Record| (r.is_member(), r.has_stopped(), r.epoch, r.incarnation, r.boot);
+        let durable = |r: &Record| {
+            let life = (r.standing.rank(), r.epoch, r.incarnation, r.boot, r.burial);
+            (life, r.has_stopped())
+        };
         if before.map(durable) != Some(durable(record)) {
             self.durable_changed();
         }

@@ -13,7 +13,7 @@ use super::{Effect, Membership, Note, RequestId, State};
 use crate::node::NodeName;
 
 /// Requests that wait for another node, at once.
-const MAX_PENDING: usize = 16;
+pub(super) const MAX_PENDING: usize = 16;
 
 /// A member is removed as down only when it could not be dialled within this: the one
 /// who cleans up may have become so just now. Above the longest time between two dials.
@@ -41,10 +41,7 @@ impl Membership {
             Action::ForceLeave { node, force } => {
                 self.force_leave(now, &node, force).map(|()| true)
             }
-            Action::ForceLeaveBroughtBy { node } => {
-                self.purge(now, request, &node);
-                Ok(false)
-            }
+            Action::ForceLeaveBroughtBy { node } => self.purge(now, request, &node).map(|()| false),
             Action::Describe { tags, broker } => self.describe(now, tags, broker).map(|()| true),
             Action::Drain { reason } => self.drain(now, reason).map(|()| true),
             Action::Undrain => {

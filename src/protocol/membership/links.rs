@@ -110,6 +110,11 @@ impl RoundTrip {
 
     fn with(self, sample: Duration) -> Self {
         let sample = sample.min(LONGEST_TRIP);
+        if sample * 2 < self.smooth {
+            // The way has become short again, or the peer fast. Links are probed in turn, and
+            // by eighths this one would be waited for too long for another dozen turns.
+            return Self { smooth: (self.smooth + sample) / 2, spread: self.spread / 2 };
+        }
         let off = self.smooth.abs_diff(sample);
         Self { smooth: (self.smooth * 7 + sample) / 8, spread: (self.spread * 3 + off) / 4 }
     }
@@ -137,7 +142,7 @@ pub(super) enum Dialing {
 
 /// Nodes without a link or a plan whose last refusal is remembered, so that those who come
 /// again and again are logged once. Beyond, they are logged again.
-const MAX_STRANGERS: usize = 64;
+pub(super) const MAX_STRANGERS: usize = 64;
 
 /// A node that is dialled, or linked, or both.
 #[derive(Clone, Debug)]
@@ -200,7 +205,7 @@ pub(super) struct Links {
 
 /// Round trips kept for whoever counts them: far more than are measured between two looks
 /// of a driver. Further ones are not counted, and nothing else is lost.
-const MAX_MEASURED: usize = 256;
+pub(super) const MAX_MEASURED: usize = 256;
 
 impl Links {
     /// Keeps a round trip for [`Links::take_measured`].
@@ -305,6 +310,11 @@ impl Links {
             peer.due = None;
         }
         Some(node)
+    }
+
+    /// How many strangers and round trips are kept.
+    pub(super) fn aside(&self) -> (usize, usize) {
+        (self.strangers.len(), self.measured.len())
     }
 
     pub(super) fn forget(&mut self, node: &NodeName) {

@@ -15,7 +15,7 @@
 //! | `hello` | who may talk to whom, one link per pair, one process per name |
 //! | `dialler` | whom to dial when; what a failed dial tells |
 //! | `door` | which statements of others may be learned |
-//! | `limits` | bounds, and what happens where one is reached |
+//! | `limits`, `books` | bounds, what happens where one is reached, how much is held |
 //! | `describe` | what this node says of itself: tags, broker, drain |
 //! | `learn` | applying statements, refuting those about oneself |
 //! | `cluster_id` | founding, joining, moving |
@@ -29,6 +29,7 @@
 //! Time is a [`std::time::Duration`] since any fixed moment; it may jump forward (a
 //! frozen process) but never back. Wall clocks are never asked.
 
+mod books;
 mod cluster_id;
 mod describe;
 mod detector;

@@ -14,7 +14,7 @@ use std::time::Duration;
 
 use rand::seq::{IteratorRandom, SliceRandom};
 
-use super::detector::{Favour, MAX_ILLNESS, Outcome, Probe, Seen, Stage, Suspicion};
+use super::detector::{CutOff, Favour, MAX_ILLNESS, Outcome, Probe, Seen, Stage, Suspicion};
 use super::learn::{Held, Manner};
 use super::limits::Limit;
 use super::links::LinkKey;
@@ -27,14 +27,14 @@ use crate::node::NodeName;
 const HELPERS: usize = 3;
 
 /// Confirmations that bring a suspicion to its shortest time.
-const CONFIRMATIONS: usize = 3;
+pub(super) const CONFIRMATIONS: usize = 3;
 
 /// Requests to probe somebody else, under way at once.
-const MAX_FAVOURS: usize = 128;
+pub(super) const MAX_FAVOURS: usize = 128;
 
 /// Pings remembered at most: ten seconds of probes of a full mesh and of the favours that
 /// are done at once.
-const MAX_SENT: usize = 4096;
+pub(super) const MAX_SENT: usize = 4096;
 
 /// A process that ran late within this has no reason to trust its own clock.
 const ON_TIME: Duration = Duration::from_secs(2);
@@ -191,6 +191,28 @@ impl Membership {
         while let Some(node) = first_due(&self.detector.suspicions, now, |s| s.deadline) {
             self.detector.suspicions.remove(&node);
             self.declare_down(now, &node, Reason::Unrefuted);
+            self.give_up_the_rest(now);
+        }
+    }
+
+    /// Most of those to whom this node holds links have been silent for as long as a
+    /// suspicion takes. If nobody at all answered meanwhile, then it is cut off from the rest
+    /// too: from those who once took long to answer, and those to whom it holds no link.
+    fn give_up_the_rest(&mut self, now: Duration) {
+        let Some(CutOff { since, accused }) = self.detector.cut_off else { return };
+        if !self.nobody_answers(since) {
+            self.detector.cut_off = None;
+            return;
+        }
+        let others = || self.table.members().filter(|r| r.is_running() && r.node != self.me.node);
+        let held = others().filter(|record| self.links.active(&record.node).is_some()).count();
+        if held * 2 > accused {
+            return;
+        }
+        let rest: Vec<NodeName> = others().map(|record| record.node.clone()).collect();
+        self.detector.cut_off = None;
+        for node in rest {
+            self.declare_down(now, &node, Reason::Silent);
         }
     }
 
@@ -287,6 +309,8 @@ impl Membership {
         for (key, _) in self.links.all_active().map(|(key, l)| (key, l.heard)).collect::<Vec<_>>() {
             self.troubled(key);
         }
+        let cut_off = CutOff { since: probe.started, accused: silent.len() };
+        self.detector.cut_off.get_or_insert(cut_off);
         for node in silent {
             self.accuse(now, &node);
         }
@@ -370,6 +394,7 @@ impl Membership {
             return;
         }
         self.detector.sent.remove(&seq);
+        self.detector.cut_off = None;
         if let Some(link) = self.links.links.get_mut(&key) {
             link.answered(now, at);
             self.links.measured(now.saturating_sub(at));

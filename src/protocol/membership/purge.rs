@@ -16,14 +16,14 @@ use super::links::LinkKey;
 use super::message::{Message, Version};
 use super::record::{Reason, Record, Standing};
 use super::table::Origin;
-use super::{Effect, Membership, RequestId};
+use super::{Effect, Membership, Refused, RequestId};
 use crate::node::{Incarnation, NodeName};
 
 /// For real members to be heard: news reach everybody well within a second.
 const WAIT: Duration = Duration::from_secs(3);
 
 /// Purges under way at once.
-const MOST: usize = 8;
+pub(super) const MOST: usize = 8;
 
 /// Between two that are passed on.
 const PAUSE: Duration = Duration::from_millis(200);
@@ -57,6 +57,10 @@ impl Purges {
         due.into_iter().filter_map(|id| self.under_way.remove(&id)).collect()
     }
 
+    pub(super) fn len(&self) -> usize {
+        self.under_way.len()
+    }
+
     /// Requests that wait for an order's end.
     pub(super) fn requests(&self) -> impl Iterator<Item = RequestId> {
         self.under_way.values().filter_map(|purge| purge.request)
@@ -65,9 +69,20 @@ impl Purges {
 
 impl Membership {
     /// An operator's order.
-    pub(super) fn purge(&mut self, now: Duration, request: RequestId, node: &NodeName) {
+    pub(super) fn purge(
+        &mut self,
+        now: Duration,
+        request: RequestId,
+        node: &NodeName,
+    ) -> Result<(), Refused> {
+        if self.purges.under_way.len() >= MOST {
+            return Err(Refused::Conflict(
+                "as many removals as can be are under way; each takes three seconds".to_owned(),
+            ));
+        }
         let id = self.rng.random();
         self.begin_purge(now, id, node, Some(request));
+        Ok(())
     }
 
     /// A peer passes an order on.

@@ -204,7 +204,6 @@ impl Reconciliation {
     }
 
     /// How many links have an exchange in the books.
-    #[cfg(test)]
     pub(super) fn len(&self) -> usize {
         self.exchanges.len()
     }

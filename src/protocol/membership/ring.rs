@@ -39,6 +39,10 @@ impl Ring {
         self.places.remove(&place(node));
     }
 
+    pub(super) fn len(&self) -> usize {
+        self.places.len()
+    }
+
     pub(super) fn clear(&mut self) {
         self.places.clear();
     }

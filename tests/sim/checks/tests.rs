@@ -78,6 +78,7 @@ fn view(node: usize) -> View {
         rightful: true,
         boot: BootId(node as u64),
         hash: 1,
+        content: 1,
         disagreeing: 0,
         members: vec![
             (name(1), BootId(1), Health::Up),
@@ -107,6 +108,7 @@ fn agents_that_agree_pass() {
 #[test]
 fn every_difference_between_views_is_found() {
     assert!(disagreement(|v| v.hash = 2).contains("different views"));
+    assert!(disagreement(|v| v.content = 2).contains("different records"));
     assert!(disagreement(|v| v.id = Some(ClusterId(8))).contains("says that dead"));
     assert!(disagreement(|v| v.disagreeing = 1).contains("believes that others disagree"));
     assert!(disagreement(|v| v.state = State::Forming).contains("still forming"));
@@ -258,4 +260,29 @@ fn requests_without_an_answer_or_with_two_are_found() {
     assert!(requests_are_answered(&pair(vec![asked(), Fact::End(1)])).is_ok());
     assert!(requests_are_answered(&pair(vec![asked()])).is_err());
     assert!(requests_are_answered(&pair(vec![asked(), answered(), answered()])).is_err());
+}
+
+#[test]
+fn what_is_wrong_in_itself_is_found() {
+    let second = Duration::from_secs(1);
+    let scene = |took| pair(vec![Fact::Scene { text: String::new(), took, bound: second * 3 }]);
+    assert!(troubles_are_known_in_time(&scene(Some(second * 3))).is_ok());
+    assert!(troubles_are_known_in_time(&scene(Some(second * 4))).is_err());
+    assert!(troubles_are_known_in_time(&scene(None)).is_err());
+    let overfull = pair(vec![Fact::Overfull { pid: 1, text: String::new() }]);
+    assert!(tables_keep_their_bounds(&overfull).is_err());
+    assert!(tables_keep_their_bounds(&pair(Vec::new())).is_ok());
+    let swayed = pair(vec![Fact::Swayed { pid: 1, text: String::new() }]);
+    assert!(who_is_not_admitted_changes_nothing(&swayed).is_err());
+    assert!(who_is_not_admitted_changes_nothing(&pair(Vec::new())).is_ok());
+}
+
+#[test]
+fn what_a_liar_brings_up_may_be_believed_and_never_behind_a_tombstone() {
+    let lie = |epoch| Fact::Hearsay { node: name(2), epoch: Epoch(epoch) };
+    let held = |epoch| Fact::Held(1, record(2, epoch, UP));
+    assert!(who_left_stays_out(&pair(vec![lie(5), held(5)])).is_ok());
+    assert!(who_left_stays_out(&pair(vec![lie(5), held(6)])).is_err());
+    let buried = Fact::Held(1, record(2, 5, Standing::ForceLeft));
+    assert!(who_left_stays_out(&pair(vec![lie(5), buried, held(5)])).is_err());
 }

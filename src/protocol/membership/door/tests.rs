@@ -32,6 +32,27 @@ const SUSPECT: Standing = Standing::Member(Health::Suspect);
 const DOWN: Standing = Standing::Member(Health::Down);
 const MOST: u64 = u64::MAX;
 
+/// At the end of a range whoever holds what is there believes the answer to it.
+#[test]
+fn a_node_whose_numbers_were_driven_to_the_end_can_answer() {
+    let (x, s) = (name("x@h.io"), name("s@h.io"));
+    for held in [
+        record("x@h.io", "s@h.io", 1 << 32, 1 << 40, DOWN),
+        record("x@h.io", "s@h.io", (1 << 62) + (2 << 16), 0, Standing::ForceLeft),
+    ] {
+        let answer = record("x@h.io", "x@h.io", held.epoch.0 + 1, held.incarnation.0 + 1, UP);
+        for speaker in [&x, &s] {
+            let known =
+                Known { speaker, is_me: false, held: Some(&held), linked: None, burials: 0 };
+            assert!(admit(answer.clone(), known).is_ok(), "{speaker} of {held:?}");
+        }
+        let removed = record("x@h.io", "s@h.io", answer.epoch.0, 0, Standing::ForceLeft);
+        let known =
+            Known { speaker: &s, is_me: false, held: Some(&answer), linked: None, burials: 0 };
+        assert!(admit(removed, known).is_ok());
+    }
+}
+
 /// What S says of X: held is X at epoch 2, incarnation 5, or nothing; X is linked, or not.
 #[test]
 fn what_may_be_said_of_whom() {
@@ -58,23 +79,26 @@ fn what_may_be_said_of_whom() {
         (s, true, true, record(x, x, 2, 5, Standing::Left), not_own),
         (s, true, true, record(x, s, 2, 0, Standing::ForceLeft), ok),
         (s, true, true, record(x, s, 9, 0, Standing::Autocleaned), ok),
-        // Others, while it is not: news of news, within honest growth.
+        // Others, while it is not: news of news, in numbers that do not depend on what is held.
         (s, true, false, record(x, x, 2, 6, UP), ok),
         (s, true, false, record(x, x, 2, 5, Standing::Left), ok),
-        (s, true, false, record(x, s, 2, 5 + (1 << 24), DOWN), ok),
-        (s, true, false, record(x, s, 2, 6 + (1 << 24), DOWN), numbers),
+        (s, true, false, record(x, s, 2, 1 << 40, DOWN), ok),
+        (s, false, false, record(x, s, 2, 1 << 40, DOWN), ok),
+        (s, true, false, record(x, s, 2, (1 << 40) + 1, DOWN), numbers),
         (s, true, false, record(x, s, 2, MOST, DOWN), numbers),
-        (s, true, false, record(x, s, 2 + (1 << 16), 0, Standing::Autocleaned), ok),
-        (s, true, false, record(x, s, 3 + (1 << 16), 0, Standing::Autocleaned), numbers),
+        (s, true, false, record(x, x, 1 << 32, 1, UP), ok),
+        (s, false, false, record(x, x, 1 << 32, 1, UP), ok),
+        (s, true, false, record(x, x, (1 << 32) + 1, 1, UP), numbers),
+        // The end of a membership is believed further than any membership.
+        (s, true, false, record(x, s, 1 << 62, 0, Standing::Autocleaned), ok),
+        (s, false, false, record(x, s, 1 << 62, MOST, Standing::ForceLeft), ok),
         (s, true, true, record(x, s, MOST, 0, Standing::Autocleaned), numbers),
-        // Nobody that is known.
-        (s, false, false, record(x, x, 0, 1 << 40, UP), ok),
-        (s, false, false, record(x, x, 0, 1 << 41, UP), numbers),
-        (s, false, false, record(x, s, 1 << 33, 0, Standing::ForceLeft), numbers),
+        (s, false, false, record(x, s, 1 << 63, 0, Standing::ForceLeft), numbers),
     ];
     for (speaker, is_held, is_linked, claim, expected) in table {
         let known = Known {
             speaker: &name(speaker),
+            is_me: false,
             held: is_held.then_some(&held),
             linked: is_linked.then_some(BootId(7)),
             burials: 0,
@@ -109,7 +133,7 @@ proptest! {
             claim.burial = burial;
             let speaker = name("s@h.io");
             let burials = held.as_ref().map_or(0, |held| held.burial);
-            let known = Known { speaker: &speaker, held: held.as_ref(), linked: None, burials };
+            let known = Known { speaker: &speaker, is_me: false, held: held.as_ref(), linked: None, burials };
             if let Ok(admitted) = admit(claim, known) {
                 let record = admitted.into_record();
                 prop_assert!(is_sound(&record));

@@ -57,6 +57,29 @@ fn a_node_that_is_cut_off_from_everybody_knows_it_as_fast_as_the_others() {
     }
 }
 
+/// Simulator, seed 103: those to whom it held no link stayed up in its view for ten seconds.
+#[test]
+fn a_node_that_is_cut_off_gives_up_those_too_that_it_held_no_link_to() {
+    for n in [12, 40] {
+        let mut net = Net::new();
+        for index in 1..=n {
+            net.start(Settings { full_mesh_limit: 4, ..settings(index, true) }, Durable::default());
+        }
+        net.discover_all();
+        // Until the links that nobody needs are closed.
+        net.run(Duration::from_secs(30));
+        let machine = &net.nodes[&name(2)];
+        assert!((1..=n).any(|other| other != 2 && machine.link(&name(other)).is_none()));
+        net.isolate(2, true, true);
+        let took = net.until_apart(2, n);
+        assert!(took <= Duration::from_secs(3), "{n} nodes: {took:?}");
+        net.cuts.clear();
+        net.run(Duration::from_secs(15));
+        let all: Vec<u64> = (1..=n).collect();
+        assert!(net.agrees_that_only(1..=n, &all), "{n}");
+    }
+}
+
 #[test]
 fn who_cannot_hear_or_cannot_speak_is_down_within_five_seconds() {
     for (is_deaf, is_mute) in [(true, false), (false, true)] {
