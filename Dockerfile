@@ -1,7 +1,7 @@
 # The agent alone: its binary, the libraries that it links, CA certificates. No shell, no
 # package manager, no root.
 #
-#   docker build -t muster .
+#   docker build --build-arg MUSTER_REVISION="$(git rev-parse --short=12 HEAD)" -t muster .
 #   docker run --read-only -v /etc/emqx/emqx.conf:/etc/emqx/emqx.conf:ro -v muster:/var/lib/muster muster
 #
 # For another architecture: docker buildx build --platform linux/arm64 -t muster . (the
@@ -23,6 +23,8 @@ COPY scripts scripts
 # Cargo wants to see every target that the manifest names.
 COPY benches benches
 COPY tests tests
+# What `muster_build_info` says of it.
+ARG MUSTER_REVISION=unknown
 RUN cargo build --locked --release --bin muster \
  && scripts/image-root target/release/muster /image
 

@@ -55,9 +55,11 @@ impl<S: Sync, T: DeserializeOwned> FromRequestParts<S> for Params<T> {
     type Rejection = ApiError;
 
     async fn from_request_parts(parts: &mut Parts, _: &S) -> Result<Self, ApiError> {
-        Query::try_from_uri(&parts.uri)
-            .map(|Query(params)| Self(params))
-            .map_err(|rejection| ApiError::bad_request(rejection.body_text()))
+        Query::try_from_uri(&parts.uri).map(|Query(params)| Self(params)).map_err(|rejection| {
+            let text = rejection.body_text();
+            let why = text.split_once(": ").map_or(&*text, |(_, why)| why);
+            ApiError::bad_request(format!("the query is not what is expected: {why}"))
+        })
     }
 }
 
@@ -68,7 +70,7 @@ impl<S: Send + Sync> FromRequestParts<S> for NodePath {
         axum::extract::Path::<String>::from_request_parts(parts, state)
             .await
             .map(|axum::extract::Path(node)| Self(node))
-            .map_err(|rejection| ApiError::bad_request(rejection.body_text()))
+            .map_err(|_| ApiError::bad_request("the node name in the path is not UTF-8"))
     }
 }
 

@@ -1,12 +1,14 @@
 //! `/api/v1/sd/prometheus`: whom Prometheus is to scrape, for its `http_sd_configs`.
 
 use std::collections::BTreeMap;
+use std::num::NonZeroU16;
 use std::sync::Arc;
 
 use axum::Json;
 use axum::extract::State;
 use axum::http::Uri;
-use serde::Deserialize;
+use serde::de::Error as _;
+use serde::{Deserialize, Deserializer};
 
 use super::body::Params;
 use super::error::ApiError;
@@ -41,8 +43,15 @@ pub(super) enum Target {
 pub(super) struct TargetsParams {
     #[serde(default)]
     target: Target,
-    port: Option<std::num::NonZeroU16>,
+    #[serde(default, deserialize_with = "port")]
+    port: Option<NonZeroU16>,
     path: Option<String>,
+}
+
+fn port<'de, D: Deserializer<'de>>(from: D) -> Result<Option<NonZeroU16>, D::Error> {
+    let text = String::deserialize(from)?;
+    let port = text.parse().map_err(|_| D::Error::custom("a port is a number from 1 to 65535"))?;
+    Ok(Some(port))
 }
 
 /// The members that are up, for Prometheus' `http_sd_configs`.

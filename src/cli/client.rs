@@ -1,5 +1,6 @@
 //! A client of one agent's API: a connection per request, with deadlines.
 
+use std::error::Error;
 use std::io;
 use std::sync::Arc;
 use std::time::Duration;
@@ -21,6 +22,7 @@ use tokio_rustls::client::TlsStream;
 use super::error::CliError;
 use super::sse::EventStream;
 use super::target::Target;
+use super::tls;
 use crate::api::ErrorBody;
 use crate::secret::Secret;
 
@@ -45,6 +47,14 @@ pub(super) enum ClientError {
         /// Where it should be.
         target: Target,
         /// What went wrong.
+        reason: String,
+    },
+    /// A connection, and certificates that do not fit.
+    #[error("cannot speak TLS with the agent at {target}: {reason}")]
+    Untrusted {
+        /// Where it is.
+        target: Target,
+        /// What went wrong, and what to do.
         reason: String,
     },
     /// A connection, and no answer.
@@ -79,7 +89,9 @@ impl From<ClientError> for CliError {
     fn from(error: ClientError) -> Self {
         let text = error.to_string();
         match error {
-            ClientError::Unreachable { .. } | ClientError::Silent { .. } => Self::Unreachable(text),
+            ClientError::Unreachable { .. }
+            | ClientError::Untrusted { .. }
+            | ClientError::Silent { .. } => Self::Unreachable(text),
             ClientError::Refused { .. } | ClientError::Unreadable { .. } => Self::Failed(text),
         }
     }
@@ -224,13 +236,25 @@ impl Client {
     ) -> Result<(StatusCode, Incoming), ClientError> {
         let mut sender = match timeout(CONNECT_TIMEOUT, self.connect()).await {
             Ok(Ok(sender)) => sender,
-            Ok(Err(error)) => return Err(self.unreachable(reason(&error))),
+            Ok(Err(error)) => {
+                return Err(match tls_error(&error) {
+                    Some(error) => self.untrusted(error),
+                    None => self.unreachable(reason(&error)),
+                });
+            }
             Err(_) => return Err(self.unreachable("no answer to the connection attempt".into())),
         };
         match timeout(ANSWER_TIMEOUT, sender.send_request(request)).await {
             Ok(Ok(response)) => Ok((response.status(), response.into_body())),
+            Ok(Err(error)) if error.is_parse() && matches!(self.target, Target::Tcp(_)) => {
+                Err(self.unreadable(format!("{error}; if it speaks TLS, write https://")))
+            }
             Ok(Err(error)) if error.is_parse() => Err(self.unreadable(error)),
-            Ok(Err(error)) => Err(self.silent(error.to_string())),
+            // In TLS 1.3 a refused client learns it behind its own handshake.
+            Ok(Err(error)) => Err(match tls_error(&error) {
+                Some(error) => self.untrusted(error),
+                None => self.silent(words(&error)),
+            }),
             Err(_) => Err(self.silent(format!("{} s are over", ANSWER_TIMEOUT.as_secs()))),
         }
     }
@@ -251,8 +275,7 @@ impl Client {
         let host = authority.rsplit_once(':').map_or(authority, |(host, _)| host);
         let host = host.trim_start_matches('[').trim_end_matches(']').to_owned();
         let name = ServerName::try_from(host).map_err(io::Error::other)?;
-        let secured = TlsConnector::from(config).connect(name, stream).await;
-        secured.map_err(|error| io::Error::other(format!("TLS: {error}")))
+        TlsConnector::from(config).connect(name, stream).await
     }
 
     async fn collect(&self, body: Incoming) -> Result<Bytes, ClientError> {
@@ -277,6 +300,10 @@ impl Client {
         ClientError::Unreachable { target: self.target.clone(), reason }
     }
 
+    fn untrusted(&self, error: &rustls::Error) -> ClientError {
+        ClientError::Untrusted { target: self.target.clone(), reason: tls::reason(error) }
+    }
+
     fn silent(&self, reason: String) -> ClientError {
         ClientError::Silent { target: self.target.clone(), reason }
     }
@@ -295,6 +322,21 @@ where
     // Ends with the connection: when the response is read, or with the runtime.
     tokio::spawn(connection);
     Ok(sender)
+}
+
+/// What TLS found, wherever it is in an error.
+fn tls_error<'a>(error: &'a (dyn Error + 'static)) -> Option<&'a rustls::Error> {
+    let found = error.downcast_ref::<io::Error>().and_then(io::Error::get_ref);
+    let found = found.and_then(|inner| inner.downcast_ref());
+    found.or_else(|| tls_error(error.source()?))
+}
+
+/// An error and what caused it.
+fn words(error: &dyn Error) -> String {
+    match error.source() {
+        Some(cause) => format!("{error}: {}", words(cause)),
+        None => error.to_string(),
+    }
 }
 
 /// Without the system's number behind it.

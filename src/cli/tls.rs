@@ -49,6 +49,44 @@ pub(super) fn client_config(files: TlsFiles) -> Result<ClientConfig, CliError> {
     Ok(config)
 }
 
+/// Why TLS failed, and what to do, in an operator's words.
+pub(super) fn reason(error: &rustls::Error) -> String {
+    use rustls::AlertDescription as Alert;
+    let text = match error {
+        rustls::Error::InvalidCertificate(found) => match found {
+            CertificateError::UnknownIssuer => {
+                "its certificate is of no CA that is trusted here: name its CA with --cacert"
+            }
+            CertificateError::NotValidForName | CertificateError::NotValidForNameContext { .. } => {
+                "its certificate is for another name: ask it under one that the certificate has"
+            }
+            CertificateError::Expired | CertificateError::ExpiredContext { .. } => {
+                "its certificate has expired: renew it"
+            }
+            CertificateError::NotValidYet | CertificateError::NotValidYetContext { .. } => {
+                "its certificate is not valid yet: is the clock right?"
+            }
+            CertificateError::ApplicationVerificationFailure => {
+                "it shows another certificate than agent.api.tls.certfile names: reload or \
+                 restart it, or name its CA with --cacert"
+            }
+            _ => return error.to_string(),
+        },
+        rustls::Error::AlertReceived(Alert::CertificateRequired) => {
+            "it wants a certificate from its clients: give one with --cert and --key"
+        }
+        rustls::Error::AlertReceived(
+            Alert::UnknownCA | Alert::BadCertificate | Alert::DecryptError,
+        ) => "it does not accept the certificate of --cert: take one of a CA in its cacertfile",
+        rustls::Error::AlertReceived(Alert::CertificateExpired) => {
+            "the certificate of --cert has expired: renew it"
+        }
+        rustls::Error::InvalidMessage(_) => "it does not speak TLS: write http://",
+        _ => return error.to_string(),
+    };
+    text.to_owned()
+}
+
 /// Trusts one certificate.
 #[derive(Debug)]
 struct Pinned {

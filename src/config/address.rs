@@ -57,6 +57,9 @@ pub(super) fn url(text: &str) -> Result<String, Fault> {
 /// A URL's scheme in lower case, and what stands behind the `://`.
 fn scheme(text: &str) -> Result<(String, &str), Fault> {
     let text = text.trim();
+    if text.contains('@') && !text.contains("://") {
+        return Err(with_user_name());
+    }
     if text.contains("\\/") {
         let plain = text.replace("\\/", "/");
         return Err(Fault::hint(format!("write / without a backslash: \"{}\"", shorten(&plain))));
@@ -75,11 +78,7 @@ fn scheme(text: &str) -> Result<(String, &str), Fault> {
 /// `host` or `host:port`, an IPv6 host in brackets.
 fn check_authority(authority: &str) -> Result<(), Fault> {
     if authority.contains('@') {
-        // What stands before the `@` may be a password.
-        return Err(Fault {
-            found: Some("a URL with a user name".to_owned()),
-            hint: Some("credentials have keys of their own".to_owned()),
-        });
+        return Err(with_user_name());
     }
     let (host, port) = split_authority(authority)?;
     if host.parse::<IpAddr>().is_err() && !is_dns_name(host) {
@@ -89,6 +88,14 @@ fn check_authority(authority: &str) -> Result<(), Fault> {
         return Err(Fault::hint("the port must be 1 to 65535"));
     }
     Ok(())
+}
+
+/// What stands before the `@` may be a password, so that the URL is not repeated.
+fn with_user_name() -> Fault {
+    Fault {
+        found: Some("a URL with a user name".to_owned()),
+        hint: Some("credentials have keys of their own".to_owned()),
+    }
 }
 
 fn split_authority(authority: &str) -> Result<(&str, Option<&str>), Fault> {

@@ -3,6 +3,7 @@
 use std::process::{Command, Output, Stdio};
 
 use crate::support::agent::{COOKIE, Ground, Spec};
+use crate::support::pki::{Ca, Leaf};
 use crate::support::programs::skip_without;
 
 fn muster(arguments: &[&str], environment: &[(&str, &str)]) -> Output {
@@ -46,6 +47,61 @@ fn a_configuration_comes_before_the_environment_and_empty_variables_are_none() {
     let output = muster(&["ready"], &[("MUSTER_URL", "nonsense")]);
     assert_eq!(output.status.code(), Some(2), "{}", stderr(&output));
     assert!(stderr(&output).contains("MUSTER_URL"), "{}", stderr(&output));
+}
+
+/// HTTPS, where clients need a certificate too, as the commands meet it.
+#[test]
+fn commands_speak_tls_with_an_agent_that_wants_it() {
+    let ground = Ground::new(1);
+    let (ca, others) = (Ca::new("of the tests"), Ca::new("of others"));
+    let files = tempfile::tempdir().unwrap();
+    let write = |name: &str, text: &str| {
+        let path = files.path().join(name);
+        std::fs::write(&path, text).unwrap();
+        path.display().to_string()
+    };
+    let identity = |name: &str, leaf: Leaf| {
+        (write(&format!("{name}.pem"), &leaf.cert), write(&format!("{name}.key"), &leaf.key))
+    };
+    let (authority, foreign) = (write("ca.pem", &ca.pem), write("others.pem", &others.pem));
+    let (certificate, key) = identity("agent", ca.leaf(&["ip:127.0.0.1"]));
+    let (own, own_key) = identity("operator", ca.leaf(&["dns:operator"]));
+    let (stranger, stranger_key) = identity("stranger", others.leaf(&["dns:operator"]));
+    let tls = format!(
+        "agent.api.tls {{ certfile = {certificate:?}, keyfile = {key:?}, cacertfile = {authority:?} }}"
+    );
+    let agent = Spec::new(&ground, 1).seeds::<&str>(&[]).line(&tls).spawn();
+    let (url, file) = (format!("https://{}", agent.api()), agent.config_path());
+    let shown = ["--cert", &own, "--key", &own_key];
+    let code = |arguments: &[&[&str]]| {
+        let output = muster(&arguments.concat(), &[]);
+        (output.status.code(), stderr(&output))
+    };
+    let by_url = ["--url", &url, "--cacert", &authority];
+    assert_eq!(code(&[&["ready", "--wait", "30s"], &by_url, &shown]), (Some(0), String::new()));
+    // The file tells address and certificate, so that no CA is needed.
+    let by_file = ["-c", file.to_str().unwrap()];
+    let commands: [&[&str]; 4] =
+        [&["members", "--json"], &["cluster", "status"], &["reload"], &["doctor"]];
+    for command in commands {
+        let (code, said) = code(&[command, &by_file, &shown]);
+        assert_eq!(code, Some(0), "{command:?}: {said}");
+    }
+    let stranger = ["--cert", &stranger, "--key", &stranger_key];
+    let foreign = ["--url", &url, "--cacert", &foreign];
+    for (arguments, why) in [
+        (vec![&["members"][..], &by_url], "wants a certificate from its clients"),
+        (vec![&["members"], &by_url, &stranger], "does not accept the certificate of --cert"),
+        (vec![&["members"], &foreign, &shown], "name its CA with --cacert"),
+    ] {
+        let (code, said) = code(&arguments);
+        assert_eq!(code, Some(69), "{why}: {said}");
+        assert!(said.contains("cannot speak TLS") && said.contains(why), "{why}: {said}");
+    }
+    let plain = format!("http://{}", agent.api());
+    let (code, said) = code(&[&["members", "--url", &plain]]);
+    assert_eq!(code, Some(1), "{said}");
+    assert!(said.contains("if it speaks TLS, write https://"), "{said}");
 }
 
 /// Rows of the terminals that people have.

@@ -317,11 +317,12 @@ impl<'a> Resolver<'a, '_> {
                     match found {
                         Some(Shape::Block(found)) => pieces.get_or_insert_default().extend(found),
                         Some(Shape::Other(..)) => return Shape::Other(Some(concat), Vec::new()),
-                        Some(Shape::Absent) | None => {
-                            if self.variable(reference).is_some() {
-                                return Shape::Other(Some(concat), Vec::new());
-                            }
+                        Some(Shape::Absent) | None if self.variable(reference).is_some() => {
+                            return Shape::Other(Some(concat), Vec::new());
                         }
+                        // Also where an earlier definition would do.
+                        Some(Shape::Absent) => self.undefined(path, reference),
+                        None => {}
                     }
                 }
             }
@@ -412,6 +413,22 @@ impl<'a> Resolver<'a, '_> {
             self.report_circle(reference.place, path, &way);
         }
         others
+    }
+
+    /// Reports a substitution that came to nothing, if nothing defines what it needs. As in
+    /// EMQX, a key that is there and came to nothing is nothing.
+    fn undefined(&mut self, path: &[String], reference: &Ref) {
+        if reference.optional || !self.defs_of(&reference.path, reference.place).is_empty() {
+            return;
+        }
+        let (message, hint) = if reference.secret {
+            ("found a substitution that nothing defines".to_owned(), "quote a `$` that is meant")
+        } else {
+            let path = reference.path.join(".");
+            let hint = "define the key, or write ${?…} to leave it out";
+            (format!("found ${{{path}}}, which nothing defines"), hint)
+        };
+        self.report(reference.place, path, message, hint);
     }
 
     fn variable(&self, reference: &Ref) -> Option<String> {

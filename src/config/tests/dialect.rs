@@ -112,6 +112,24 @@ fn brokers_may_write_what_emqx_takes() {
     assert_eq!(text("cluster..name = x").cluster.name, "x");
 }
 
+/// The fault was that what stood before it was taken instead, silently.
+#[test]
+fn what_nothing_defines_is_refused_also_behind_a_value() {
+    for text in [
+        "cluster.description = 1\ncluster.description = ${nope}",
+        "a = 1\na = ${?n}${nope}",
+        "a { b = 1 }\na = ${nope}",
+        "a { b = 1 }\na = ${nope} { c = 1 }",
+        "a = [1]\na = ${nope}",
+        "a = [1]\na += ${nope}",
+    ] {
+        let message = refused(text);
+        assert!(message.contains("found ${nope}, which nothing defines"), "{text}: {message}");
+    }
+    assert_eq!(description("cluster.description = 1\ncluster.description = ${?nope}"), "1");
+    assert_eq!(description("cluster.description = 1\ncluster.description = ${b}\nb = ${?c}"), "1");
+}
+
 /// As in EMQX, a number behind a list means one of its items.
 #[test]
 fn items_of_lists_by_their_numbers() {
@@ -326,6 +344,9 @@ fn secrets_leave_by_no_message() {
         "node.cookie Hush-Hush-Hush-Hush { a = 1 }",
         "node { cookie : Hush-Hush-Hush-Hush : x }",
         "cluster.k8s.apiserver = \"Hush-Hush-Hush-Hush\"cookie",
+        "cluster.k8s.apiserver = \"u:Hush-Hush-Hush-Hush@h\"",
+        "cluster.etcd.server = \"http:\\/\\/u:Hush-Hush-Hush-Hush@h\"",
+        "agent.hooks = [{ on = ready, url = \"u:Hush-Hush-Hush-Hush@h\" }]",
         "node.cookie = Hush-Hush-Hush-Hush\nnode.cookie \"Hush-Hush-Hush-Hush\"",
         "cluster.description = x\nnode.cookie \"Hush-Hush-Hush-Hush\"",
         "agent.api.token = [Hush-Hush-Hush-Hush { }]",

@@ -226,20 +226,7 @@ impl<'a> Resolver<'a, '_> {
             self.ids += 1;
             return Some(Value::Text(Words { text, ids: vec![self.ids], bare: Vec::new() }));
         }
-        // As in EMQX, a key that is there and came to nothing is nothing.
-        if !reference.optional && self.defs_of(&reference.path, reference.place).is_empty() {
-            let (message, hint) = if reference.secret {
-                (
-                    "found a substitution that nothing defines".to_owned(),
-                    "quote a `$` that is meant",
-                )
-            } else {
-                let path = reference.path.join(".");
-                let hint = "define the key, or write ${?…} to leave it out";
-                (format!("found ${{{path}}}, which nothing defines"), hint)
-            };
-            self.report(reference.place, path, message, hint);
-        }
+        self.undefined(path, reference);
         None
     }
 
