@@ -83,6 +83,53 @@ fn one_of_two_that_was_stopped_leaves_the_other_ready() {
     ready(&one);
 }
 
+fn named(k: u16) -> String {
+    format!("emqx{k}@127.0.0.1")
+}
+
+/// As a StatefulSet that shrinks does it: who stops by its own word is on no other side.
+#[test]
+fn scaled_down_in_order_the_last_two_of_five_stay_ready() {
+    let ground = Ground::new(5);
+    let names: Vec<String> = (1..=5).map(named).collect();
+    let spec = |k| Spec::new(&ground, k).seeds(&names).line("agent.ready.majority = true");
+    let mut agents: Vec<Agent> = (1..=5).map(|k| spec(k).start()).collect();
+    for agent in &agents {
+        agent.wait_nodes(LONG, &names, &[]);
+    }
+    for mut stopped in agents.drain(2..).rev() {
+        stopped.term();
+        stopped.wait_exit();
+    }
+    for agent in &agents {
+        agent.wait_nodes(LONG, &names[..2], &names[2..]);
+        ready(agent);
+    }
+}
+
+/// As Kubernetes replaces pods whose names have their addresses: the old names are gone.
+#[test]
+fn replaced_one_by_one_under_new_names_the_new_ones_are_ready() {
+    let ground = Ground::new(4);
+    let names: Vec<String> = (1..=4).map(named).collect();
+    let spec = |k| Spec::new(&ground, k).seeds(&names).line("agent.leave_on_stop = true");
+    let mut agents: Vec<Agent> = (1..=2).map(|k| spec(k).start()).collect();
+    agents[0].wait_nodes(LONG, &names[..2], &[]);
+    for k in [3, 4] {
+        let new = spec(k).start();
+        new.wait_nodes(LONG, &names[usize::from(k) - 3..usize::from(k)], &[]);
+        ready(&new);
+        let mut old = agents.remove(0);
+        old.term();
+        old.wait_exit();
+        agents.push(new);
+    }
+    for agent in &agents {
+        agent.wait_nodes(LONG, &names[2..], &[]);
+        ready(agent);
+    }
+}
+
 #[test]
 fn a_node_that_its_seeds_do_not_name_says_so() {
     let ground = Ground::new(1);
