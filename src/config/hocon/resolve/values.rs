@@ -58,7 +58,15 @@ impl<'a> Resolver<'a, '_> {
         for more in more {
             match more {
                 More::Append(concat) => items.extend(self.concat(path, concat)),
-                More::Items(pieces) => self.set_items(path, pieces, &mut items),
+                More::Items(pieces) => {
+                    let Value::Object(fields) = self.object(path, pieces) else { continue };
+                    if let Err(missed) = set_items(&mut items, fields) {
+                        let Missed { place, item, length } = missed;
+                        let message = format!("found item {item} of a list of {length}");
+                        let hint = "items are counted from 1, and none is left out";
+                        self.report(place, path, message, hint);
+                    }
+                }
             }
         }
         Some(Node { value: Value::List(items), place, key })
@@ -82,26 +90,6 @@ impl<'a> Resolver<'a, '_> {
             }
         }
         Some(Node { value: self.object(path, &block), place: key, key })
-    }
-
-    /// Sets items by their numbers: there are such, or the number is the next one.
-    fn set_items(&mut self, path: &mut Vec<String>, pieces: &[Piece<'a>], items: &mut Vec<Node>) {
-        let Value::Object(fields) = self.object(path, pieces) else { return };
-        let mut fields: Vec<_> =
-            fields.into_iter().filter_map(|(name, node)| Some((item(&name)?, node))).collect();
-        fields.sort_by_key(|(n, _)| *n);
-        for (n, node) in fields {
-            let length = items.len();
-            match n.checked_sub(1).map(|n| items.get_mut(n)) {
-                Some(Some(item)) => merge(item, node),
-                Some(None) if n == length + 1 => items.push(node),
-                _ => {
-                    let message = format!("found item {n} of a list of {length}");
-                    let hint = "items are counted from 1, and none is left out";
-                    self.report(node.key, path, message, hint);
-                }
-            }
-        }
     }
 
     pub(super) fn object(&mut self, path: &mut Vec<String>, pieces: &[Piece<'a>]) -> Value {
@@ -247,19 +235,48 @@ impl<'a> Resolver<'a, '_> {
     }
 }
 
-/// Lays a value over another one: blocks are merged.
-fn merge(under: &mut Node, over: Node) {
+/// An item that a list does not have, and that is not the next one either.
+struct Missed {
+    place: Place,
+    item: usize,
+    length: usize,
+}
+
+/// Sets items by their numbers: there are such, or the number is the next one.
+fn set_items(items: &mut Vec<Node>, fields: BTreeMap<String, Node>) -> Result<(), Missed> {
+    let fields = fields.into_iter().filter_map(|(name, node)| Some((item(&name)?, node)));
+    let mut fields: Vec<_> = fields.collect();
+    fields.sort_by_key(|(n, _)| *n);
+    for (n, node) in fields {
+        let length = items.len();
+        match n.checked_sub(1).map(|n| items.get_mut(n)) {
+            Some(Some(item)) => merge(item, node)?,
+            Some(None) if n == length + 1 => items.push(node),
+            _ => return Err(Missed { place: node.key, item: n, length }),
+        }
+    }
+    Ok(())
+}
+
+/// Lays a value over another one: blocks are merged, and a block of numbers means items.
+fn merge(under: &mut Node, over: Node) -> Result<(), Missed> {
     match (&mut under.value, over.value) {
+        (Value::List(items), Value::Object(fields))
+            if fields.keys().all(|name| item(name).is_some()) =>
+        {
+            set_items(items, fields)?;
+        }
         (Value::Object(under), Value::Object(over)) => {
             for (name, node) in over {
                 match under.entry(name) {
-                    Entry::Occupied(mut entry) => merge(entry.get_mut(), node),
+                    Entry::Occupied(mut entry) => merge(entry.get_mut(), node)?,
                     Entry::Vacant(entry) => drop(entry.insert(node)),
                 }
             }
         }
         (_, value) => *under = Node { value, ..over },
     }
+    Ok(())
 }
 
 /// What it takes to copy a value.
