@@ -253,6 +253,11 @@ impl Client {
             // In TLS 1.3 a refused client learns it behind its own handshake.
             Ok(Err(error)) => Err(match tls_error(&error) {
                 Some(error) => self.untrusted(error),
+                // Or its system's word for the end comes before it.
+                None if matches!(self.target, Target::Tls(_)) => self.silent(format!(
+                    "{}; does it want a certificate from its clients? (--cert and --key)",
+                    words(&error)
+                )),
                 None => self.silent(words(&error)),
             }),
             Err(_) => Err(self.silent(format!("{} s are over", ANSWER_TIMEOUT.as_secs()))),
