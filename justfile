@@ -35,6 +35,10 @@ fmt:
 sim *arguments:
     scripts/sim {{arguments}}
 
+# Every small world up to a depth: `just explore --depth 5 --nodes 2`
+explore *arguments:
+    scripts/explore {{arguments}}
+
 # Repeat the suites of real clusters until one fails, `rounds` times at most
 soak rounds="10":
     scripts/soak {{rounds}}

@@ -169,7 +169,7 @@ impl World {
 }
 
 /// A hash over all that members are to agree on, by no code of the machine's.
-fn content(table: &Table) -> u64 {
+pub fn content(table: &Table) -> u64 {
     let mut hasher = DefaultHasher::new();
     for record in table.entries().map(|entry| &entry.record) {
         (record.node.as_str(), record.epoch.0, record.boot.0).hash(&mut hasher);

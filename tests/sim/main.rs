@@ -11,6 +11,7 @@
 //! | `SIM_SEEDS` | how many histories, instead of 2,000 |
 //! | `SIM_FROM` | the first seed, instead of 0 |
 //! | `SIM_FAILURES` | stop after so many failures, instead of 10 |
+//! | `EXPLORE_DEPTH`, `EXPLORE_NODES` | how deep small worlds are explored, and how large |
 #![allow(
     clippy::unwrap_used,
     clippy::expect_used,
@@ -23,6 +24,7 @@
 mod calm;
 mod chaos;
 mod checks;
+mod explore;
 mod history;
 mod liar;
 mod network;
