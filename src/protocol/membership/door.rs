@@ -120,7 +120,7 @@ fn numbers_are_sound(claim: &Record, known: Known<'_>) -> bool {
     claim.epoch.0 <= epochs.max(ahead(|held| held.epoch.0, EPOCHS_AHEAD))
         && claim.incarnation.0
             <= incarnations.max(ahead(|held| held.incarnation.0, INCARNATIONS_AHEAD))
-        && claim.burial <= known.burials.saturating_add(BURIALS_AHEAD).min(TOP).max(HIGHEST)
+        && claim.burial <= known.burials.saturating_add(BURIALS_AHEAD).clamp(HIGHEST, TOP)
 }
 
 /// What others may say of a node that is linked and heard.
