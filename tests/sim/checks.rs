@@ -371,39 +371,29 @@ pub fn nobody_reachable_is_removed(history: &History) -> Verdict {
     Ok(())
 }
 
-/// (6) No event is reported twice or out of order for one member.
+/// (6) No event is reported twice or out of order for one member. An incarnation counts
+/// within one membership: whoever lost its disk starts anew.
 pub fn reports_are_in_order(history: &History) -> Verdict {
     const NAME: &str = "invariant 6 (reports in order)";
-    let mut last: BTreeMap<(Pid, &NodeName), (Standing, Incarnation)> = BTreeMap::new();
-    // An incarnation counts within one membership: whoever lost its disk starts anew.
-    let mut epoch: BTreeMap<(Pid, &NodeName), Epoch> = BTreeMap::new();
+    let mut last: BTreeMap<(Pid, &NodeName), (Standing, (Epoch, Incarnation))> = BTreeMap::new();
     let down = Standing::Member(Health::Down);
     for (_, step, fact) in &history.facts {
         match fact {
             Fact::Start { pid, node, known, .. } => {
                 for member in known.iter().filter(|member| *member != node) {
-                    last.insert((*pid, member), (down, Incarnation(0)));
-                }
-            }
-            Fact::Held(pid, record) => {
-                let before = epoch.insert((*pid, &record.node), record.epoch);
-                if before != Some(record.epoch)
-                    && let Some((_, incarnation)) = last.get_mut(&(*pid, &record.node))
-                {
-                    *incarnation = Incarnation(0);
+                    last.insert((*pid, member), (down, (Epoch(0), Incarnation(0))));
                 }
             }
             Fact::News(pid, news) => {
                 let before = last.get(&(*pid, &news.node)).copied();
                 let from = before.and_then(|(standing, _)| standing.health());
+                let life = (news.epoch, news.incarnation);
                 let wrong = if from != news.from {
                     Some("does not follow")
                 } else if news.from == news.to.health() && news.reason != Reason::Restarted {
                     Some("says nothing new")
-                } else if from.is_some()
-                    && before.is_some_and(|(_, incarnation)| news.incarnation < incarnation)
-                {
-                    Some("is of an earlier incarnation")
+                } else if from.is_some() && before.is_some_and(|(_, earlier)| life < earlier) {
+                    Some("is of an earlier life")
                 } else {
                     None
                 };
@@ -411,7 +401,7 @@ pub fn reports_are_in_order(history: &History) -> Verdict {
                     let text = format!("process {pid}: {news:?} {wrong}, before: {before:?}");
                     return broken(NAME, *step, text);
                 }
-                last.insert((*pid, &news.node), (news.to, news.incarnation));
+                last.insert((*pid, &news.node), (news.to, life));
             }
             _ => {}
         }

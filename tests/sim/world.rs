@@ -214,12 +214,16 @@ impl World {
         if tombstones.is_empty() {
             return;
         }
+        // A table that is full forgets the oldest: only what stays in it over the history,
+        // in which more are buried, is remembered by somebody for sure.
+        let room = self.plan.clusters.iter().map(|cluster| cluster.limits.tombstones).min();
+        let kept = tombstones.len().saturating_sub(room.unwrap_or_default() / 4);
         for node in 0..self.nodes.len() {
             let share = [0.0, 0.5, 1.0, 1.0][self.rng.random_range(0..4)];
-            for tombstone in &tombstones {
+            for (index, tombstone) in tombstones.iter().enumerate() {
                 let record = if self.rng.random_bool(share) {
                     tombstone.clone()
-                } else if share < 1.0 && self.rng.random_bool(0.01) {
+                } else if share < 1.0 && self.rng.random_bool(0.01) && index >= kept {
                     let (node, epoch) = (tombstone.node.clone(), tombstone.epoch);
                     self.fact(Fact::Hearsay { node, epoch });
                     let standing = Standing::Member(Health::Down);

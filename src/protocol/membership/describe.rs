@@ -54,6 +54,7 @@ impl Membership {
             node: self.me.node.clone(),
             from: self.me.health(),
             to: self.me.standing,
+            epoch: self.me.epoch,
             incarnation: self.me.incarnation,
             reason: Reason::Updated,
             by: self.me.node.clone(),

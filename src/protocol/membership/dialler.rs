@@ -58,7 +58,9 @@ impl Membership {
             state.failed_at = Some(now);
             self.doubt_existence(node);
         }
+        let is_member = self.table.member(node).is_some();
         let state = self.links.peer(node);
+        state.is_followed &= is_member;
         let evidence = *failure == DialFailure::Refused && std::mem::take(&mut state.trust_refusal);
         if evidence && self.links.active(node).is_none() {
             self.declare_down(now, node, Reason::Refused);

@@ -5,7 +5,7 @@ use std::time::Duration;
 use super::limits::Limit;
 use super::links::LinkKey;
 use super::message::ByeCode;
-use super::record::{Health, Reason, Standing};
+use super::record::{Epoch, Health, Reason, Standing};
 use super::request::Refused;
 use crate::node::{ClusterId, Incarnation, NodeName};
 
@@ -42,6 +42,8 @@ pub struct News {
     pub from: Option<Health>,
     /// Its standing now.
     pub to: Standing,
+    /// How often it has joined.
+    pub epoch: Epoch,
     /// Its incarnation now.
     pub incarnation: Incarnation,
     /// Why.

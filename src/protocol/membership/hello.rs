@@ -85,6 +85,7 @@ impl Membership {
         self.reconciliation.ended(key);
         let peer = link.peer.clone();
         let is_handed_over = link.is_parting && self.links.is_awaiting_hello(&peer);
+        let is_member = self.table.member(&peer).is_some();
         let state = self.links.peer(&peer);
         if state.link == Some(key) {
             state.link = None;
@@ -92,7 +93,7 @@ impl Membership {
             state.failures = 0;
             // Whoever held a link to a member that ended unasked finds out why, also where
             // it wants none: nobody else may be looking.
-            state.is_followed = !link.is_parting;
+            state.is_followed = !link.is_parting && is_member;
             if self.wants(&peer) {
                 // Reconnect at once: refused proves a crash, accepted that nothing happened.
                 self.links.plan(&peer, now);

@@ -75,10 +75,16 @@ impl Membership {
     }
 
     /// What others say of a member is hard to believe: it is dialled, and believed itself.
+    /// So is one that was removed, once: it may have joined again since.
     fn ask_itself(&mut self, now: Duration, node: &NodeName) {
-        let is_running = self.table.member(node).is_some_and(Record::is_running);
-        if *node == self.me.node || !is_running || self.links.is_sought(node) {
+        let Some(held) = self.table.get(node) else { return };
+        let is_removed = !held.is_member();
+        let is_candidate = held.is_running() || is_removed;
+        if *node == self.me.node || !is_candidate || self.links.is_sought(node) {
             return;
+        }
+        if is_removed && !self.growth.take(now) {
+            return self.reached(now, Limit::Unproven);
         }
         self.links.peer(node).is_followed = true;
         self.links.plan(node, now + self.settings.timing.redial_min);
@@ -222,6 +228,7 @@ impl Membership {
             node: record.node.clone(),
             from,
             to: standing,
+            epoch: record.epoch,
             incarnation: record.incarnation,
             reason,
             by: record.by.clone(),

@@ -484,7 +484,7 @@ impl Membership {
             Some(_) => {
                 self.has_few_stopped() || self.is_cleaner() || self.ring.guards(&self.me.node, node)
             }
-            None => peer.is_some_and(|peer| peer.contact),
+            None => peer.is_some_and(|peer| peer.contact || peer.is_followed),
         }
     }
 

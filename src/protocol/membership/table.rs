@@ -183,7 +183,8 @@ impl Table {
         if joined.is_member() && is_new && self.members >= self.most_members {
             return Applied::Full;
         }
-        if !joined.is_member() && is_new && self.would_be_evicted(&joined) {
+        // Also of a member: it would be forgotten with its tombstone, and learned again.
+        if !joined.is_member() && self.would_be_evicted(&joined) {
             return Applied::Full;
         }
         let before = self.remove(&record.node);
@@ -207,7 +208,7 @@ impl Table {
         *self = Self::new(self.most_members, self.most_tombstones);
     }
 
-    /// Whether a tombstone of nobody that is held would be the first to go.
+    /// Whether a tombstone would be the first to go.
     fn would_be_evicted(&self, tombstone: &Record) -> bool {
         self.tombstones.len() >= self.most_tombstones
             && self

@@ -46,6 +46,7 @@ fn news(from: Option<Health>, to: Standing, incarnation: u64) -> News {
         node: name(2),
         from,
         to,
+        epoch: Epoch(0),
         incarnation: Incarnation(incarnation),
         reason: Reason::Announced,
         by: name(2),
@@ -248,6 +249,10 @@ fn reports_twice_or_out_of_order_are_found() {
     assert!(verdict(vec![up(), up()]).is_err(), "twice");
     assert!(verdict(vec![up(), down(3), down(3)]).is_err(), "twice");
     assert!(verdict(vec![up(), down(2)]).is_err(), "an earlier incarnation");
+    let later = |epoch| News { epoch: Epoch(epoch), ..down(2) };
+    assert!(verdict(vec![up(), later(1)]).is_ok(), "of a later membership");
+    let again = || news(Some(Health::Down), UP, 4);
+    assert!(verdict(vec![up(), later(1), again()]).is_err(), "an earlier membership");
     assert!(verdict(vec![down(3)]).is_err(), "never up before");
     assert!(verdict(vec![up(), news(Some(Health::Up), UP, 4)]).is_err(), "nothing new");
 }
