@@ -166,7 +166,11 @@ impl End {
                 | ErrorKind::BrokenPipe
                 | ErrorKind::UnexpectedEof
         );
-        Self { reason: format!("the connection broke: {error}"), closed_by_peer }
+        let reason = match error.kind() {
+            ErrorKind::UnexpectedEof => "the peer ended the connection without a goodbye".into(),
+            _ => format!("the connection broke: {error}"),
+        };
+        Self { reason, closed_by_peer }
     }
 }
 

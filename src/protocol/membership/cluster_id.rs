@@ -109,8 +109,8 @@ impl Membership {
         }
     }
 
-    /// A cluster is founded when everybody whom discovery named was tried or is known to
-    /// run, or the grace is over, and nobody linked is the one to do it.
+    /// A cluster is founded when everybody whom discovery named was tried, or of many is
+    /// known to run, or the grace is over, and nobody linked is the one to do it.
     pub(super) fn consider_founding(&mut self, now: Duration) {
         if self.id.is_some() || self.me.standing == Standing::Left || self.conflict.is_some() {
             return;
@@ -129,7 +129,8 @@ impl Membership {
             tried &= !peer.contact
                 || peer.tried
                 || peer.link.is_some()
-                || self.table.member(node).is_some_and(Record::is_running);
+                || (!self.is_full_mesh()
+                    && self.table.member(node).is_some_and(Record::is_running));
         }
         let nobody_named = self.discovered.is_empty();
         if grace_over || (tried && !alone) || nobody_named {
