@@ -483,7 +483,7 @@ mod agents {
     use crate::support::agent::{Agent, Ground, Spec};
     use crate::support::bind::Bind;
     use crate::support::soak::{outage, rounds};
-    use crate::support::wait::{LONG, always, timed};
+    use crate::support::wait::{LONG, always, eventually, timed};
 
     /// Names by hostname, since no API server takes loopback addresses for endpoints:
     /// BIND tells where each agent lives.
