@@ -84,7 +84,8 @@ impl Membership {
         let Some(link) = self.links.links.remove(&key) else { return };
         self.reconciliation.ended(key);
         let peer = link.peer.clone();
-        let is_handed_over = link.is_parting && self.links.is_awaiting_hello(&peer);
+        // With a word, or without: a reset can destroy the word on its way.
+        let is_handed_over = self.links.is_awaiting_hello(&peer);
         let is_member = self.table.member(&peer).is_some();
         let state = self.links.peer(&peer);
         if state.link == Some(key) {

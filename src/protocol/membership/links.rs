@@ -155,7 +155,7 @@ pub(super) struct Peer {
     pub dialing: Dialing,
     /// Its link ended unasked, and nobody knows yet why.
     pub is_followed: bool,
-    /// It closed its link, with a word, while another one was up on which no hello had come.
+    /// Its link ended while another one was up on which no hello had come.
     pub is_handed_over: bool,
     pub due: Option<Duration>,
     pub failures: u32,

@@ -453,9 +453,9 @@ impl Membership {
         self.links.active(node).map(|(key, link)| (key, link.rtt.map(|rtt| rtt.smooth())))
     }
 
-    /// Whether a member's link was closed for another one, which is up and waits for the
-    /// hello. The two are two connections: the end of the one may come before the hello on
-    /// the other that was said first.
+    /// Whether a member's link ended while another one is up, which waits for the hello. The
+    /// two are two connections: the end of the one may come before the hello on the other
+    /// that was said first.
     #[must_use]
     pub fn is_handed_over(&self, node: &NodeName) -> bool {
         self.links.peers.get(node).is_some_and(|peer| peer.is_handed_over)
