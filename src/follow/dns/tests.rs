@@ -100,7 +100,11 @@ async fn forged_senders_of_many_networks_are_bounded_in_all() {
         }
     }
     assert!(count <= most && bytes <= most * usize::from(answer::MIN_UDP), "{count}, {bytes}");
-    assert_eq!(counted(&server.metrics, "limited"), 3 * most as u64 - count as u64);
+    // Networks share places by chance: one that is over the share of its place is answered
+    // in short now and then, which counts as limited, too.
+    let limited = counted(&server.metrics, "limited");
+    let unanswered = 3 * most as u64 - count as u64;
+    assert!((unanswered..unanswered + most as u64).contains(&limited), "{limited}");
     // A second later, those who forged nothing are answered.
     tokio::time::advance(Duration::from_secs(1)).await;
     let from = SocketAddr::from(([203, 0, 113, 1], 53));
