@@ -119,9 +119,16 @@ fn of_member(kind: HookEvent, event: &Event, snapshot: &Snapshot) -> Message {
         // Our own shape has string keys and no failing serialiser.
         _ => Map::new(),
     };
-    let member = snapshot.members.iter().find(|member| member.node == event.node);
-    let member = json!(member.map(Member::from));
-    message(kind, event.node.to_string(), snapshot, body, member)
+    let member = snapshot.members.iter().find(|member| member.node == event.node).map(|held| {
+        let mut shown = Member::from(held);
+        // Events are there at once, snapshots follow at their own pace.
+        let is_behind = held.last_change.as_ref().is_none_or(|change| change.at < event.at);
+        if let Some(to) = event.to.filter(|_| is_behind) {
+            shown.status = to;
+        }
+        shown
+    });
+    message(kind, event.node.to_string(), snapshot, body, json!(member))
 }
 
 fn of_self(kind: HookEvent, snapshot: &Snapshot, broker: &str) -> Message {
