@@ -371,11 +371,14 @@ pub fn nobody_reachable_is_removed(history: &History) -> Verdict {
     Ok(())
 }
 
+/// How often a node has joined, and what it has said since.
+type Life = (Epoch, Incarnation);
+
 /// (6) No event is reported twice or out of order for one member. An incarnation counts
 /// within one membership: whoever lost its disk starts anew.
 pub fn reports_are_in_order(history: &History) -> Verdict {
     const NAME: &str = "invariant 6 (reports in order)";
-    let mut last: BTreeMap<(Pid, &NodeName), (Standing, (Epoch, Incarnation))> = BTreeMap::new();
+    let mut last: BTreeMap<(Pid, &NodeName), (Standing, Life)> = BTreeMap::new();
     let down = Standing::Member(Health::Down);
     for (_, step, fact) in &history.facts {
         match fact {
