@@ -35,7 +35,7 @@ struct Rumour {
 
 /// Hearing of a piece of news that is being told counts as having told it so often: whoever
 /// told it knows it, and so do those it told.
-const HEARD_AGAIN: u32 = 3;
+const HEARD_AGAIN: u32 = 2;
 
 impl Rumours {
     pub(super) fn new(most: usize) -> Self {
