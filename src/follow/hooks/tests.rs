@@ -1,5 +1,6 @@
 use std::fs;
 use std::os::unix::fs::PermissionsExt as _;
+use std::sync::Arc;
 use std::time::{Duration, SystemTime};
 
 use serde_json::Value;
@@ -10,7 +11,7 @@ use crate::api::tests::{config, node};
 use crate::config::HookEvent;
 use crate::events::{Event, EventKind};
 use crate::follow::tests::{Ends, ends};
-use crate::view::MemberStatus;
+use crate::view::{LastChange, MemberStatus};
 
 fn push(world: &World, name: &str, kind: EventKind, to: Option<MemberStatus>) {
     let node = node(name);
@@ -131,4 +132,33 @@ async fn an_event_says_what_the_api_says() {
     assert_eq!(body["self"], world.snapshots.borrow().self_node.to_string());
     assert_eq!(body["member"]["node"], known);
     assert!(body["id"].is_u64() && body["at"].is_string());
+}
+
+/// Events are there at once, snapshots follow: a program that is told of a death must not
+/// read that the member is up. A snapshot that knows more is believed.
+#[tokio::test]
+async fn a_member_is_told_as_the_event_has_it_where_the_snapshot_is_behind() {
+    let Ends { world, snapshots, .. } = ends(config(None));
+    let mut teller = Teller::new(&Beginning::now(&world));
+    let known = world.snapshots.borrow().members[0].clone();
+    let mut told = |world: &World, to: MemberStatus| {
+        push(world, known.node.as_str(), EventKind::Changed, Some(to));
+        let messages = teller.news(world);
+        let body: Value = serde_json::from_slice(&messages[0].body).unwrap();
+        body["member"]["status"].clone()
+    };
+    assert_eq!(told(&world, MemberStatus::Down), "down");
+    snapshots.send_modify(|held| {
+        let member = &mut Arc::make_mut(held).members[0];
+        member.status = MemberStatus::Suspect;
+        member.last_change = Some(LastChange {
+            from: None,
+            to: MemberStatus::Suspect,
+            reason: "silent",
+            text: "a test".into(),
+            by: known.node.clone(),
+            at: SystemTime::now() + Duration::from_secs(3600),
+        });
+    });
+    assert_eq!(told(&world, MemberStatus::Up), "suspect");
 }

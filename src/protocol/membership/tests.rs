@@ -274,6 +274,28 @@ fn a_crash_is_seen_at_once_by_the_refused_reconnect() {
     net.assert_agreed(&["n1", "n2", "n4", "n5"]);
 }
 
+/// The end of the older of two links, with a word or without, comes before the hello on the
+/// newer.
+#[test]
+fn a_link_in_whose_place_another_is_counts_as_handed_over() {
+    for says_goodbye in [true, false] {
+        let mut net = Net::cluster(2);
+        let machine = net.nodes.get_mut(&name(1)).unwrap();
+        let (older, _) = machine.link(&name(2)).unwrap();
+        machine.handle_link_up(net.now, LinkKey(900), &name(2), true, None);
+        if says_goodbye {
+            let bye = Message::Bye { code: Some(ByeCode::Duplicate), text: String::new() };
+            machine.handle_frame(net.now, older, &bye.encode());
+        }
+        assert!(!machine.is_handed_over(&name(2)));
+        machine.handle_link_down(net.now, older);
+        assert!(machine.link(&name(2)).is_none());
+        assert!(machine.is_handed_over(&name(2)), "says goodbye: {says_goodbye}");
+        machine.handle_link_down(net.now, LinkKey(900));
+        assert!(!machine.is_handed_over(&name(2)));
+    }
+}
+
 #[test]
 fn a_frozen_member_is_down_within_three_seconds_and_back_after() {
     let mut net = Net::cluster(5);

@@ -336,3 +336,47 @@ fn a_newcomer_holds_every_tombstone_and_passes_it_on() {
     }
     assert_eq!(net.nodes[&name(2)].view_hash(), net.nodes[&name(3)].view_hash());
 }
+
+/// A tombstone older than all of a full table would be forgotten at once, and the member
+/// with it, who would be learned again.
+#[test]
+fn a_tombstone_too_old_for_a_full_table_takes_no_member_along() {
+    let mut table = Table::new(10, 2);
+    let buried = |index, burial| Record {
+        burial,
+        epoch: Epoch(1),
+        ..claim(made_up(index), Standing::ForceLeft)
+    };
+    let member = claim(made_up(3), UP);
+    for record in [&buried(1, 5), &buried(2, 6), &member] {
+        let applied = table.apply(Duration::ZERO, record, &Origin::Known);
+        assert!(matches!(applied, Applied::New(_)), "{applied:?}");
+    }
+    let hash = table.view_hash(None, Version::V2);
+    let applied = table.apply(Duration::ZERO, &buried(3, 4), &Origin::Known);
+    assert!(matches!(applied, Applied::Full), "{applied:?}");
+    assert!(table.member(&made_up(3)).is_some());
+    assert_eq!((table.view_hash(None, Version::V2), table.tombstone_count()), (hash, 2));
+    let applied = table.apply(Duration::ZERO, &buried(3, 7), &Origin::Known);
+    assert!(matches!(applied, Applied::New(_)), "{applied:?}");
+    assert_eq!((table.member(&made_up(3)), table.tombstone_count()), (None, 2));
+}
+
+/// Who was removed may have joined again, and said numbers that only its own link proves: it
+/// is asked, once.
+#[test]
+fn who_was_removed_is_asked_about_numbers_that_are_hard_to_believe() {
+    let (mut net, keys) = Net::with_liar(3);
+    let gone = made_up(1);
+    net.lie(1, keys[0], vec![Record { burial: 1, ..claim(gone.clone(), Standing::ForceLeft) }]);
+    let is_sought = |net: &Net, node: &NodeName| net.nodes[&name(1)].links.is_sought(node);
+    assert!(!is_sought(&net, &gone));
+    let back =
+        |node| Record { epoch: Epoch(1), incarnation: Incarnation(1 << 41), ..claim(node, UP) };
+    net.lie(1, keys[0], vec![back(gone.clone()), back(made_up(2))]);
+    assert!(net.noted(1, Limit::Numbers));
+    assert!(is_sought(&net, &gone));
+    assert!(!is_sought(&net, &made_up(2)), "of whom nothing is held");
+    net.run(Duration::from_secs(1));
+    assert!(!is_sought(&net, &gone), "nobody answered there");
+}
