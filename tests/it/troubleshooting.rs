@@ -153,9 +153,14 @@ fn three(ground: &Arc<Ground>, broken: impl FnOnce(Spec) -> Spec) -> [Agent; 3] 
     [spec(ground, 1).start(), spec(ground, 2).start(), broken(spec(ground, 3)).start()]
 }
 
+/// Waits until all know each other and nothing fails at any: members learn of each other
+/// before the last of them has asked its own discovery.
 fn whole(agents: &[Agent]) {
     for agent in agents {
         agent.wait_nodes(LONG, &NAMES, &[]);
+        eventually("it to be ready", LONG, || {
+            agent.request("GET", "/readyz", None).is_ok_and(|it| it.status == 200).then_some(())
+        });
     }
 }
 
