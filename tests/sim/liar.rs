@@ -191,8 +191,7 @@ impl World {
     }
 
     /// Operators remove the liar, and then what it brought; what is left of the names that
-    /// it made up they remove one by one, and so whoever is gone and answered numbers that a
-    /// liar drove up: that answer is believed over its own link only, and there is none.
+    /// it made up they remove one by one.
     pub fn clean_up_after_the_liar(&mut self) {
         let Some(liar) = self.plan.liar.map(|node| self.nodes[node].name.clone()) else { return };
         let joined: Vec<Pid> = self
@@ -209,20 +208,7 @@ impl World {
             if members.contains(&liar) {
                 self.ask(pid, Action::ForceLeave { node: liar.clone(), force: true });
             }
-            let machine = &self.processes[pid].machine;
-            let is_driven =
-                |record: &Record| record.incarnation.0 > HONEST_INCARNATION && !record.is_running();
-            let driven: Vec<NodeName> = machine
-                .table()
-                .members()
-                .filter(|record| is_last && is_driven(record))
-                .map(|record| record.node.clone())
-                .collect();
-            let id = machine.id();
-            for node in driven {
-                self.count("a dead member's numbers were driven up");
-                self.ask(pid, Action::ForceLeave { node, force: true });
-            }
+            let id = self.processes[pid].machine.id();
             if told.contains(&id) {
                 continue;
             }
@@ -238,9 +224,6 @@ impl World {
         }
     }
 }
-
-/// Beyond this an incarnation is believed over its node's own link only.
-const HONEST_INCARNATION: u64 = 1 << 40;
 
 /// A record of a node that the liar holds none of.
 fn invented(node: NodeName) -> Record {

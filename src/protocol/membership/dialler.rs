@@ -58,9 +58,9 @@ impl Membership {
             state.failed_at = Some(now);
             self.doubt_existence(node);
         }
-        let is_member = self.table.member(node).is_some();
+        let is_running = self.table.member(node).is_some_and(Record::is_running);
         let state = self.links.peer(node);
-        state.is_followed &= is_member;
+        state.is_followed &= is_running;
         let evidence = *failure == DialFailure::Refused && std::mem::take(&mut state.trust_refusal);
         if evidence && self.links.active(node).is_none() {
             self.declare_down(now, node, Reason::Refused);

@@ -15,11 +15,13 @@
 //! their views would differ for ever: so the ranges of rule 3 depend on the statement
 //! alone. Only beyond them does it count what is held: a few steps further, since a node
 //! whose numbers a liar has driven to the end of a range answers there. Who has not heard
-//! of that refuses the answer, and asks the node itself. Tombstones have the widest range:
-//! whatever state a liar made of a name, an operator's removal of it is believed by all.
-//! No statement comes near the end of a type.
+//! of that refuses the answer, and asks the node itself. A node that is down cannot be
+//! asked: its numbers count as the end of the range, and how far beyond they are is no part
+//! of the view ([`is_driven`]). Tombstones have the widest range: whatever state a liar made
+//! of a name, an operator's removal of it is believed by all. No statement comes near the
+//! end of a type.
 
-use super::record::{Record, Standing};
+use super::record::{Epoch, Record, Standing};
 use crate::node::{BootId, Incarnation, NodeName};
 
 /// Highest epoch, incarnation and burial that is ever believed; what remains up to the
@@ -49,15 +51,19 @@ const BURIALS_AHEAD: u64 = 1 << 24;
 
 /// A statement that may be learned.
 #[derive(Clone, Debug)]
-pub(super) struct Admitted(Record);
+pub(super) struct Admitted {
+    record: Record,
+    /// Its numbers were beyond the range, and are the range's end now.
+    pub(super) is_capped: bool,
+}
 
 impl Admitted {
     pub(super) fn into_record(self) -> Record {
-        self.0
+        self.record
     }
 
     pub(super) fn record(&self) -> &Record {
-        &self.0
+        &self.record
     }
 }
 
@@ -87,10 +93,17 @@ pub(super) struct Known<'a> {
 
 /// Weighs a claim.
 pub(super) fn admit(mut claim: Record, known: Known<'_>) -> Result<Admitted, Unfit> {
-    if !numbers_are_sound(&claim, known) {
+    let own = claim.node == *known.speaker;
+    let is_capped = !life_is_sound(&claim, known);
+    let is_gone = claim.is_member() && !claim.is_running();
+    if !burial_is_sound(&claim, known) || is_capped && (own || known.is_me || !is_gone) {
         return Err(Unfit::Numbers);
     }
-    let own = claim.node == *known.speaker;
+    if is_capped {
+        // Whoever is gone cannot be asked itself.
+        claim.epoch = claim.epoch.min(Epoch(RELAYED_EPOCH));
+        claim.incarnation = claim.incarnation.min(Incarnation(RELAYED_INCARNATION));
+    }
     if own && claim.by != claim.node {
         return Err(Unfit::NotItsOwn);
     }
@@ -102,10 +115,14 @@ pub(super) fn admit(mut claim: Record, known: Known<'_>) -> Result<Admitted, Unf
         let held = known.held.map_or(Incarnation(0), |held| held.incarnation);
         claim.incarnation = claim.incarnation.min(held.max(Incarnation(RELAYED_INCARNATION)));
     }
-    Ok(Admitted(claim))
+    Ok(Admitted { record: claim, is_capped })
 }
 
-fn numbers_are_sound(claim: &Record, known: Known<'_>) -> bool {
+fn burial_is_sound(claim: &Record, known: Known<'_>) -> bool {
+    claim.burial <= known.burials.saturating_add(BURIALS_AHEAD).clamp(HIGHEST, TOP)
+}
+
+fn life_is_sound(claim: &Record, known: Known<'_>) -> bool {
     let is_own = claim.node == *known.speaker;
     let (epochs, incarnations) = match claim.is_member() {
         // An operator can end whatever a node said of itself, and what that was answered.
@@ -120,7 +137,13 @@ fn numbers_are_sound(claim: &Record, known: Known<'_>) -> bool {
     claim.epoch.0 <= epochs.max(ahead(|held| held.epoch.0, EPOCHS_AHEAD))
         && claim.incarnation.0
             <= incarnations.max(ahead(|held| held.incarnation.0, INCARNATIONS_AHEAD))
-        && claim.burial <= known.burials.saturating_add(BURIALS_AHEAD).clamp(HIGHEST, TOP)
+}
+
+/// Whether a member that does not run was last heard with numbers that not everybody may have
+/// believed: then how high they are is no part of the view.
+pub(super) fn is_driven(record: &Record) -> bool {
+    let is_beyond = record.epoch.0 >= RELAYED_EPOCH || record.incarnation.0 >= RELAYED_INCARNATION;
+    is_beyond && record.is_member() && !record.is_running()
 }
 
 /// What others may say of a node that is linked and heard.

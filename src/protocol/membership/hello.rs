@@ -176,7 +176,12 @@ impl Membership {
         let merge = self.settings.automatic && hello.automatic;
         let elsewhere = hello.id.is_some() && self.id.is_some() && hello.id != self.id;
         if hello.me.standing == Standing::Left {
-            self.hear(now, key, vec![hello.me.clone()], Manner::Told);
+            let mut left = hello.me.clone();
+            // It has forgotten when it left: a full table would let go of that at once.
+            if self.table.would_be_evicted(&left) {
+                left.burial = self.table.next_burial();
+            }
+            self.hear(now, key, vec![left], Manner::Told);
         } else if elsewhere && !merge && !asked && hello.me.epoch > held.epoch {
             let left = self.tombstone(&held, Standing::Left, Reason::Left, &held.node);
             self.hold(now, &left);

@@ -64,7 +64,12 @@ impl Membership {
             };
             let node = claim.node.clone();
             match admit(claim, known) {
-                Ok(admitted) => self.learn(now, &speaker, admitted, manner),
+                Ok(admitted) => {
+                    if admitted.is_capped {
+                        self.reached(now, Limit::Numbers);
+                    }
+                    self.learn(now, &speaker, admitted, manner);
+                }
                 Err(Unfit::Numbers) => {
                     self.reached(now, Limit::Numbers);
                     self.ask_itself(now, &node);
@@ -75,15 +80,14 @@ impl Membership {
     }
 
     /// What others say of a member is hard to believe: it is dialled, and believed itself.
-    /// So is one that was removed, once: it may have joined again since.
+    /// So is one that was down or removed, once: it may have come back since.
     fn ask_itself(&mut self, now: Duration, node: &NodeName) {
         let Some(held) = self.table.get(node) else { return };
-        let is_removed = !held.is_member();
-        let is_candidate = held.is_running() || is_removed;
-        if *node == self.me.node || !is_candidate || self.links.is_sought(node) {
+        let is_running = held.is_running();
+        if *node == self.me.node || self.links.is_sought(node) {
             return;
         }
-        if is_removed && !self.growth.take(now) {
+        if !is_running && !self.growth.take(now) {
             return self.reached(now, Limit::Unproven);
         }
         self.links.peer(node).is_followed = true;

@@ -482,7 +482,10 @@ impl Membership {
                     || self.ring.links(&self.me.node, node)
             }
             Some(_) => {
-                self.has_few_stopped() || self.is_cleaner() || self.ring.guards(&self.me.node, node)
+                self.has_few_stopped()
+                    || self.is_cleaner()
+                    || peer.is_some_and(|peer| peer.is_followed)
+                    || self.ring.guards(&self.me.node, node)
             }
             None => peer.is_some_and(|peer| peer.contact || peer.is_followed),
         }

@@ -3,6 +3,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
+use super::door;
 use super::message::{BUCKETS, BUCKETS_V1, Version};
 use super::record::{Health, Record};
 use crate::attributes::Attributes;
@@ -209,7 +210,7 @@ impl Table {
     }
 
     /// Whether a tombstone would be the first to go.
-    fn would_be_evicted(&self, tombstone: &Record) -> bool {
+    pub(super) fn would_be_evicted(&self, tombstone: &Record) -> bool {
         self.tombstones.len() >= self.most_tombstones
             && self
                 .tombstones
@@ -367,6 +368,9 @@ fn digest(record: &Record) -> u64 {
     let mut hash = Fnv::default();
     hash.write(record.node.as_str().as_bytes());
     hash.write(&[0, record.standing.rank()]);
+    if door::is_driven(record) {
+        return hash.finish();
+    }
     hash.write(&record.epoch.0.to_be_bytes());
     hash.write(&record.boot.0.to_be_bytes());
     if !record.is_member() {

@@ -53,6 +53,27 @@ fn a_node_whose_numbers_were_driven_to_the_end_can_answer() {
     }
 }
 
+/// Whoever is gone cannot be asked itself, so all hold the same highest numbers of it.
+#[test]
+fn numbers_of_who_is_gone_are_cut_to_their_range() {
+    let speaker = name("s@h.io");
+    for (epoch, incarnation, expected) in [
+        (2, 5, (2, 5)),
+        (2, MOST, (2, 1 << 40)),
+        (MOST, 5, (1 << 32, 5)),
+        (MOST, MOST, (1 << 32, 1 << 40)),
+    ] {
+        let claim = record("x@h.io", "s@h.io", epoch, incarnation, DOWN);
+        let known =
+            Known { speaker: &speaker, is_me: false, held: None, linked: None, burials: 0 };
+        let admitted = admit(claim, known).unwrap();
+        let record = admitted.record();
+        assert_eq!((record.epoch.0, record.incarnation.0), expected);
+        assert_eq!(admitted.is_capped, (epoch, incarnation) != expected);
+        assert!(is_driven(record) == (expected != (2, 5)));
+    }
+}
+
 /// What S says of X: held is X at epoch 2, incarnation 5, or nothing; X is linked, or not.
 #[test]
 fn what_may_be_said_of_whom() {
@@ -84,8 +105,14 @@ fn what_may_be_said_of_whom() {
         (s, true, false, record(x, x, 2, 5, Standing::Left), ok),
         (s, true, false, record(x, s, 2, 1 << 40, DOWN), ok),
         (s, false, false, record(x, s, 2, 1 << 40, DOWN), ok),
-        (s, true, false, record(x, s, 2, (1 << 40) + 1, DOWN), numbers),
-        (s, true, false, record(x, s, 2, MOST, DOWN), numbers),
+        (s, true, false, record(x, s, 2, (1 << 40) + 1, SUSPECT), numbers),
+        (s, true, false, record(x, s, 2, MOST, SUSPECT), numbers),
+        // Of whoever is gone higher numbers count as the highest; see below.
+        (s, true, false, record(x, s, 2, (1 << 40) + 1, DOWN), ok),
+        (s, false, false, record(x, s, MOST, MOST, DOWN), ok),
+        (s, true, true, record(x, s, 2, MOST, DOWN), not_own),
+        (x, true, false, record(x, x, 2, MOST, DOWN), numbers),
+        (s, true, false, Record { burial: MOST, ..record(x, s, 2, MOST, DOWN) }, numbers),
         (s, true, false, record(x, x, 1 << 32, 1, UP), ok),
         (s, false, false, record(x, x, 1 << 32, 1, UP), ok),
         (s, true, false, record(x, x, (1 << 32) + 1, 1, UP), numbers),

@@ -380,3 +380,70 @@ fn who_was_removed_is_asked_about_numbers_that_are_hard_to_believe() {
     net.run(Duration::from_secs(1));
     assert!(!is_sought(&net, &gone), "nobody answered there");
 }
+
+/// How far a liar drove the numbers of who is dead, only those know that had a link with it:
+/// whoever comes later has the same view all the same, and the name is free when it is removed.
+#[test]
+fn who_died_with_driven_numbers_is_the_same_to_all() {
+    for driven in [1 << 40, 1 << 50] {
+        let (mut net, keys) = Net::with_liar(3);
+        let held = net.nodes[&name(1)].table().member(&name(2)).unwrap().clone();
+        let down = held.with(Standing::Member(Health::Down), Reason::Silent, &name(9));
+        let lie = Record { incarnation: Incarnation(driven), ..down };
+        net.lie(2, keys[1], vec![lie]);
+        let answer = net.nodes[&name(1)].table().member(&name(2)).unwrap().clone();
+        assert_eq!(answer.incarnation, Incarnation(driven + 1));
+        assert!(answer.is_running());
+        for (to, key) in [1, 3].into_iter().zip([keys[0], keys[2]]) {
+            net.nodes.get_mut(&name(to)).unwrap().handle_link_down(net.now, key);
+        }
+        let durable = net.nodes[&name(2)].durable();
+        net.kill(2);
+        net.run(Duration::from_secs(3));
+        net.start(settings(4, true), Durable::default());
+        net.discover_all();
+        net.run(Duration::from_secs(15));
+        assert_eq!(net.ask(1, Action::ForceLeave { node: name(9), force: true }), Ok(()));
+        net.run(Duration::from_secs(2));
+        net.assert_agreed(&["n1", "n3", "n4"]);
+        assert!(net.nodes[&name(4)].table().member(&name(2)).is_some(), "it stays listed");
+        // It is believed when it is back.
+        net.start(Settings { boot: BootId(77), ..settings(2, true) }, durable);
+        net.discover_all();
+        net.run(Duration::from_secs(5));
+        net.assert_agreed(&["n1", "n2", "n3", "n4"]);
+    }
+}
+
+/// Simulator, seed 1167: who has left starts again and has forgotten when it left, which to a
+/// full table is before everything it holds.
+#[test]
+fn a_full_table_lets_go_of_who_says_itself_that_it_left() {
+    let mut net = Net::cluster(3);
+    let old = |index| Record { burial: 100 + index, ..claim(made_up(index), Standing::Left) };
+    let mut limits = settings(1, true).limits;
+    limits.tombstones = 4;
+    let durable = |net: &Net, at| {
+        let mut durable = net.nodes[&name(at)].durable();
+        durable.records.extend((0..4).map(old));
+        durable
+    };
+    let disks = [1, 3].map(|at| (at, durable(&net, at)));
+    let mut gone = net.nodes[&name(2)].durable();
+    for (at, disk) in disks {
+        net.kill(at);
+        let settings = Settings { limits, boot: BootId(70 + at), ..settings(at, true) };
+        net.start(settings, disk);
+    }
+    net.kill(2);
+    gone.left = true;
+    gone.records.clear();
+    net.start(Settings { boot: BootId(72), ..settings(2, true) }, gone);
+    net.discover_all();
+    net.run(Duration::from_secs(15));
+    for at in [1, 3] {
+        assert!(net.nodes[&name(at)].table().member(&name(2)).is_none(), "at {at}");
+    }
+    let hashes = [1, 3].map(|at| net.nodes[&name(at)].view_hash());
+    assert_eq!(hashes[0], hashes[1]);
+}
