@@ -64,8 +64,7 @@ fn numbers_of_who_is_gone_are_cut_to_their_range() {
         (MOST, MOST, (1 << 32, 1 << 40)),
     ] {
         let claim = record("x@h.io", "s@h.io", epoch, incarnation, DOWN);
-        let known =
-            Known { speaker: &speaker, is_me: false, held: None, linked: None, burials: 0 };
+        let known = Known { speaker: &speaker, is_me: false, held: None, linked: None, burials: 0 };
         let admitted = admit(claim, known).unwrap();
         let record = admitted.record();
         assert_eq!((record.epoch.0, record.incarnation.0), expected);
