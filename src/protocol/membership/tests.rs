@@ -608,6 +608,7 @@ fn who_is_invited_does_not_speak_for_the_cluster_it_leaves() {
     assert_eq!(machine.state(), State::Joined);
 }
 
+mod bounds;
 mod describe;
 mod growth;
 mod hostile;

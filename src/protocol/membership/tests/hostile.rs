@@ -3,11 +3,11 @@
 use super::*;
 
 /// A name that nobody has.
-fn made_up(index: u64) -> NodeName {
+pub(super) fn made_up(index: u64) -> NodeName {
     NodeName::parse(&format!("ghost{index}@10.9.{}.{}", index / 250, index % 250)).unwrap()
 }
 
-fn claim(node: NodeName, standing: Standing) -> Record {
+pub(super) fn claim(node: NodeName, standing: Standing) -> Record {
     Record {
         by: node.clone(),
         node,
@@ -23,7 +23,7 @@ fn claim(node: NodeName, standing: Standing) -> Record {
     }
 }
 
-const UP: Standing = Standing::Member(Health::Up);
+pub(super) const UP: Standing = Standing::Member(Health::Up);
 
 impl Net {
     /// The liar is node 9, which the test plays: a member with a link to each other.
