@@ -41,7 +41,11 @@ pub struct Outcome {
 
 /// Lets a history happen.
 pub fn run(plan: Plan, traced: bool) -> Outcome {
-    let mut world = World::new(plan, traced);
+    run_world(World::new(plan, traced))
+}
+
+/// Lets the history of a world happen that was made already.
+pub fn run_world(mut world: World) -> Outcome {
     let last_start = world.plan.nodes.iter().map(|node| node.start).max().unwrap_or_default();
     let chaos = world.plan.chaos;
     if chaos.is_zero() {

@@ -27,6 +27,7 @@ mod checks;
 mod explore;
 mod history;
 mod liar;
+mod narrow;
 mod network;
 mod plan;
 mod process;

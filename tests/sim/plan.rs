@@ -10,6 +10,9 @@ use rand::rngs::SmallRng;
 use rand::seq::{IndexedRandom, SliceRandom};
 use rand::{RngExt, SeedableRng};
 
+/// How likely a history of some kind has many members: one takes as long as a hundred others.
+const LARGE: f64 = 0.002;
+
 /// Everything that can be done to a simulated cluster, by operators and by fate.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub enum Fault {
@@ -268,6 +271,23 @@ impl Plan {
                 1 => rng.random_range(9..64),
                 _ => 64,
             };
+        }
+        if rng.random_bool(LARGE) {
+            self.grow(rng.random_range(60..130));
+        }
+    }
+
+    /// So many members of the first cluster, and faults for as long as that takes to run.
+    fn grow(&mut self, members: usize) {
+        let like = self.nodes[0].clone();
+        self.nodes.resize(members.max(self.nodes.len()), like);
+        for (index, node) in self.nodes.iter_mut().enumerate() {
+            node.start += Duration::from_millis(index as u64);
+        }
+        self.chaos = self.chaos.min(Duration::from_secs(5));
+        self.tombstones = self.tombstones.min(300);
+        for cluster in &mut self.clusters {
+            cluster.limits.members = cluster.limits.members.max(2 * members);
         }
     }
 

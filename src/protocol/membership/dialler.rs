@@ -6,6 +6,7 @@ use rand::RngExt;
 use rand::seq::SliceRandom;
 
 use super::links::{DialFailure, Dialing, LinkKey, Phase};
+use super::message::Intent;
 use super::record::{Reason, Record};
 use super::{Effect, Membership, Note};
 use crate::backoff::Backoff;
@@ -74,15 +75,26 @@ impl Membership {
             DialFailure::Yield => {}
         }
         self.fail_requests(node, failure);
-        if *failure == DialFailure::Yield {
-            let wait = self.settings.timing.redial_min * 2;
-            self.links.plan(node, now + wait);
-        } else {
-            self.redial_later(now, node);
+        match failure {
+            DialFailure::Yield => self.links.plan(node, now + self.settings.timing.redial_min * 2),
+            DialFailure::Refused if self.can_wait_for(node) => {
+                let rarely = self.settings.timing.redial_refused;
+                self.links.plan(node, now + rarely.mul_f64(self.rng.random_range(0.5..1.0)));
+            }
+            _ => self.redial_later(now, node),
         }
         self.hurry(now);
         self.dial_due(now);
         self.consider_founding(now);
+    }
+
+    /// Whether a node that refused a connection dials us when it is back: no process listens
+    /// there, and whoever starts dials those it knows. Of many that start one after another
+    /// each would otherwise dial all that are still to come again and again.
+    fn can_wait_for(&self, node: &NodeName) -> bool {
+        let is_asked = self.links.peers.get(node).is_some_and(|peer| peer.intent != Intent::Meet);
+        let has_company = self.links.all_active().next().is_some();
+        has_company && !is_asked && self.wants(node)
     }
 
     /// A member that no link has proven could not be dialled: it takes no place among
