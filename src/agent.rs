@@ -30,7 +30,6 @@ mod disk;
 mod driver;
 pub mod look;
 mod present;
-pub mod reach;
 mod refusals;
 mod reload;
 pub mod signals;
@@ -66,6 +65,7 @@ use crate::metrics::Metrics;
 use crate::node::BootId;
 use crate::notices::Notices;
 use crate::protocol::membership::{Limits, Membership, Settings, Timing};
+use crate::reach::Board;
 use crate::resolve::Resolver;
 use crate::{discovery, view};
 use disk::{Saver, StateDir};
@@ -191,6 +191,7 @@ pub fn build(
     let pulse = Pulse::default();
     let events = Arc::new(EventLog::default());
     let notices = Arc::new(Notices::default());
+    let reach = Arc::new(Board::default());
     let (commands, requests) = Commands::channel();
     let (stop, stopped) = oneshot::channel();
     let asked = Asked { commands: requests, config: changes.clone(), stop: stopped };
@@ -211,7 +212,8 @@ pub fn build(
         let running: BoxFuture<'static, ()> = Box::pin(singleton.run(asked));
         (snapshots, running)
     } else {
-        member(&config, &metrics, (mesh, tls.clone()), dir, presenter, pulse.clone(), asked)?
+        let told = (presenter, Arc::clone(&reach));
+        member(&config, &metrics, (mesh, tls.clone()), dir, told, pulse.clone(), asked)?
     };
     let world = World {
         config: changes.clone(),
@@ -232,6 +234,7 @@ pub fn build(
         events,
         metrics,
         notices,
+        reach,
         broker: world.broker.subscribe(),
     };
     Ok(Agent { listener, health, state, world, reloader, reloads, pulse, membership, stop })
@@ -283,7 +286,11 @@ impl Agent {
             // The receiver may have ended already; there is nothing to stop then.
             let _ended = self.stop.send(());
             if tokio::time::timeout(STOP_GRACE, membership).await.is_err() {
-                warn!("the goodbyes were not finished within {} s", STOP_GRACE.as_secs());
+                warn!(
+                    "the goodbyes were not finished within {} s: peers that heard none find this \
+                     node down by themselves",
+                    STOP_GRACE.as_secs()
+                );
             }
         }
         end.cancel();
@@ -308,7 +315,7 @@ fn member(
     metrics: &Arc<Metrics>,
     (listening, tls): (Listening, Option<TlsContext>),
     dir: StateDir,
-    presenter: Presenter,
+    (mut presenter, reach): (Presenter, Arc<Board>),
     pulse: Pulse,
     Asked { commands, config: changes, stop }: Asked,
 ) -> Result<Prepared, AgentError> {
@@ -341,7 +348,6 @@ fn member(
         timing: Timing::default(),
     };
     let machine = Membership::new(settings, durable, Duration::ZERO, rand::random());
-    let mut presenter = presenter;
     presenter.discovery.enabled = enabled;
     let (publish, snapshot) = watch::channel(Arc::new(presenter.snapshot(&machine)));
     let driver = Driver {
@@ -359,6 +365,7 @@ fn member(
         publish,
         epoch: Instant::now(),
         pulse,
+        reach,
         book: Book::default(),
     };
     let inputs = Inputs { mesh: mesh_events, discovery: answers, commands, config: changes, stop };

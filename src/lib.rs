@@ -37,13 +37,14 @@
 //! | [`agent`] | owns the parts, wires them, stops them in order; state on disk | all below |
 //! | [`logging`] | lines on their way to standard error | [`config`] |
 //! | [`follow`] | what reacts to the membership: the broker's probe, EMQX's cluster, files, hooks, DNS | [`api`], [`attributes`], [`backoff`], [`broker`], [`command`], [`config`], [`cookies`], [`escape`], [`events`], [`mesh`], [`metrics`], [`node`], [`notices`], [`protocol`]`::dist`, [`ready`], [`resolve`], [`view`], [`watched`] |
-//! | [`api`] | HTTP over snapshots, commands and events | [`attributes`], [`broker`], [`command`], [`config`], [`events`], [`mesh`], [`metrics`], [`node`], [`notices`], [`ready`], [`secret`], [`throttle`], [`view`], [`watched`] |
+//! | [`api`] | HTTP over snapshots, commands and events | [`attributes`], [`broker`], [`command`], [`config`], [`events`], [`mesh`], [`metrics`], [`node`], [`notices`], [`reach`], [`ready`], [`secret`], [`throttle`], [`view`], [`watched`] |
 //! | [`ready`] | whether a snapshot is where its configuration wants it, and what is amiss | [`attributes`], [`config`], [`node`], [`view`] |
 //! | [`command`] | what may be asked of a running agent | [`protocol`]`::membership` |
 //! | [`discovery`] | one trait, one file a strategy, one runner | [`backoff`], [`config`], [`cookies`], [`metrics`], [`node`], [`secret`] |
 //! | [`mesh`] | sockets: listen, dial, TCP, TLS, one driver per link | [`cookies`], [`escape`], [`metrics`], [`node`], [`protocol`]`::dist`, [`resolve`], [`secret`], [`throttle`], [`watched`] |
 //! | [`config`] | text to a typed, validated [`config::Config`] | [`attributes`], [`cookies`], [`node`], [`secret`] |
 //! | [`protocol`] | the pure core: no tokio, no sockets, no clock, no global randomness | [`attributes`], [`backoff`], [`escape`], [`node`], [`secret`] |
+//! | [`reach`] | who reaches whom: question, answer, matrix | [`node`], [`view`] |
 //! | [`events`] | the ring of membership news | [`node`], [`view`] |
 //! | [`view`], [`resolve`] | what is seen of members; a name's addresses | [`attributes`], [`node`] |
 //! | [`broker`] | what this node's agent knows of the broker next door | [`attributes`] |
@@ -74,6 +75,7 @@ pub mod metrics;
 pub mod node;
 pub mod notices;
 pub mod protocol;
+pub mod reach;
 pub mod ready;
 pub mod resolve;
 pub mod secret;

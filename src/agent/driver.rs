@@ -12,6 +12,7 @@
 
 mod itself;
 mod pace;
+mod reach;
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -25,7 +26,6 @@ use self::itself::Itself;
 use self::pace::{Pace, processor_time};
 use super::disk::{Saved, Saver};
 use super::present::Presenter;
-use super::reach;
 use super::supervisor::Pulse;
 use crate::command::{Command, Refused};
 use crate::config::Config;
@@ -37,14 +37,12 @@ use crate::node::NodeName;
 use crate::protocol::membership::{
     DialFailure, Effect, Health, LinkKey, Membership, News, Note, Reason, RequestId,
 };
+use crate::reach::{ASK, Board};
 use crate::throttle::Throttle;
 use crate::view::Snapshot;
 
 /// Round trips alone are published no more often than this.
 const LAZY_PUBLISH: Duration = Duration::from_millis(1000);
-
-/// Two answers to who is reached are at least so far apart.
-const REACH_GAP: Duration = Duration::from_millis(20);
 
 /// While everything changes readers see a view that is at most so old.
 const LATEST_PUBLISH: Duration = Duration::from_millis(200);
@@ -77,6 +75,8 @@ pub(super) struct Driver {
     /// The machine's zero.
     pub(super) epoch: Instant,
     pub(super) pulse: Pulse,
+    /// Where it stands whom the members reach.
+    pub(super) reach: Arc<Board>,
     pub(super) book: Book,
 }
 
@@ -142,6 +142,7 @@ impl Driver {
     /// withdraws this node from the discovery backend.
     pub(super) async fn run(mut self, mut inputs: Inputs) {
         let mut saved = self.saver.saved();
+        let board = Arc::clone(&self.reach);
         loop {
             self.pulse.beat();
             self.carry_out();
@@ -163,6 +164,7 @@ impl Driver {
                     let state = saved.borrow_and_update().clone();
                     self.saved(&state);
                 }
+                () = board.looked() => self.ask_reach(),
                 () = sleep_until(wake) => {}
             }
             self.sweep(&mut inputs);
@@ -236,8 +238,13 @@ impl Driver {
                 self.machine.handle_link_up(now, key, &peer, dialed, rtt);
                 self.book.crowd_changed = true;
             }
-            MeshEvent::Frame { link, payload, .. } if payload == reach::ASK => {
+            MeshEvent::Frame { link, payload, .. } if payload == ASK => {
                 self.tell_reach(link);
+            }
+            MeshEvent::Frame { link, payload, turn } if self.awaits_reach(link, &payload) => {
+                let start = processor_time();
+                self.hear_reach(link, &payload);
+                turn.took(processor_time().saturating_sub(start));
             }
             MeshEvent::Frame { link, payload, turn } => {
                 let start = processor_time();
@@ -263,20 +270,6 @@ impl Driver {
                 self.machine.handle_dial_failed(now, &peer, &failure);
             }
         }
-    }
-
-    /// Answers whom this node reaches. An answer is as long as the view: whoever asks for
-    /// more of them than a person would gets none. Whoever asks for the first time right
-    /// behind another asks again.
-    fn tell_reach(&mut self, link: LinkId) {
-        if self.book.told_reach.is_some_and(|at| at.elapsed() < REACH_GAP) {
-            self.metrics.dropped("reach");
-            return;
-        }
-        self.book.told_reach = Some(Instant::now());
-        let snapshot = Arc::clone(&self.publish.borrow());
-        // A link that is full or gone has nobody who waits.
-        let _outcome = self.mesh.send(link, &reach::answer(&snapshot));
     }
 
     /// A name led back to this node: it is no other node, and not dialled again.

@@ -14,13 +14,13 @@ use std::time::Duration;
 use tokio::sync::mpsc;
 use tokio::time::{Instant, timeout_at};
 
-use super::reach::{self, Reach};
 use crate::config::Config;
 use crate::mesh::tls::TlsContext;
 use crate::mesh::{DialError, LinkId, LinkTimes, Mesh, MeshError, MeshEvent, MeshSettings};
 use crate::metrics::Metrics;
 use crate::node::NodeName;
 use crate::protocol::membership::{Hello, Message};
+use crate::reach::{self, Reach};
 use crate::resolve::Resolver;
 
 /// A handshake takes no longer, or the peer's process does not run.

@@ -70,6 +70,11 @@ impl Presenter {
         self.links.remove(&link);
     }
 
+    /// Who is at the other end of a link, by its own word.
+    pub(super) fn peer(&self, link: LinkKey) -> Option<&NodeName> {
+        self.links.get(&link).map(|(peer, ..)| peer)
+    }
+
     /// Where the other end of a link is.
     pub(super) fn remote(&self, link: LinkKey) -> Option<IpAddr> {
         self.links.get(&link).map(|(_, remote, _)| *remote)

@@ -147,6 +147,7 @@ mod tests {
             events: Arc::default(),
             metrics: Arc::default(),
             notices: Arc::default(),
+            reach: Arc::default(),
             broker: tokio::sync::watch::channel(crate::broker::BrokerReport::default()).1,
         };
         let pulse = Pulse::default();

@@ -39,6 +39,7 @@ use crate::config::Config;
 use crate::events::EventLog;
 use crate::metrics::Metrics;
 use crate::notices::Notices;
+use crate::reach::Board;
 use crate::throttle::Throttle;
 use crate::view::Snapshot;
 
@@ -69,6 +70,8 @@ pub struct ApiState {
     pub metrics: Arc<Metrics>,
     /// Standing troubles.
     pub notices: Arc<Notices>,
+    /// What the members say they reach.
+    pub reach: Arc<Board>,
     /// The broker next door.
     pub broker: watch::Receiver<BrokerReport>,
 }

@@ -34,6 +34,7 @@ use crate::node::{MAX_NODE_NAME, NodeName};
         reads::cluster,
         reads::members,
         reads::member,
+        reads::reach,
         targets::targets,
         scrape::metrics,
         commands::join,

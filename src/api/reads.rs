@@ -14,6 +14,7 @@ use super::openapi::TagFilter;
 use super::{App, Cluster, Member, MemberDetail, Members};
 use crate::attributes::{BrokerStatus, Tags};
 use crate::node::NodeName;
+use crate::reach::Matrix;
 use crate::view::{self, MemberStatus};
 
 /// The cluster as this node sees it.
@@ -134,6 +135,23 @@ pub(super) async fn member(
     let snapshot = app.snapshot();
     let member = snapshot.members.iter().find(|member| member.node.as_str() == node);
     member.map(|member| Json(member.into())).ok_or_else(|| not_a_member(&node))
+}
+
+/// Who reaches whom.
+///
+/// This node's line is what it sees; the others' are what these members said over their
+/// links when they were last asked, at most 10 s ago. Whoever reads has them asked again,
+/// and does not wait for it: lines whose `silent` is `waiting` are there a moment later.
+#[utoipa::path(
+    get,
+    path = "/api/v1/reach",
+    operation_id = "reach",
+    tag = "members",
+    responses((status = 200, description = "Of at most 64 nodes: this one, those that miss a link, and the first by name", body = Matrix))
+)]
+pub(super) async fn reach(State(app): State<Arc<App>>) -> Json<Matrix> {
+    let said = app.state.reach.look(tokio::time::Instant::now());
+    Json(Matrix::seen(&app.snapshot(), said))
 }
 
 pub(super) fn not_a_member(node: &str) -> ApiError {

@@ -26,6 +26,7 @@ pub(super) fn router(app: Arc<App>) -> Router {
         .route("/api/v1/cluster/discovery", put(commands::discovery))
         .route("/api/v1/members", get(reads::members).delete(commands::purge))
         .route("/api/v1/members/{node}", get(reads::member).delete(commands::force_leave))
+        .route("/api/v1/reach", get(reads::reach))
         .route("/api/v1/reload", post(reload::reload))
         .route("/api/v1/node/drain", put(node::drain).delete(node::undrain))
         .route("/api/v1/broker", get(node::broker))

@@ -142,6 +142,7 @@ impl Server {
             events: Arc::clone(&events),
             metrics: Arc::clone(&metrics),
             notices: Arc::default(),
+            reach: Arc::default(),
             broker: tokio::sync::watch::channel(crate::broker::BrokerReport::default()).1,
         };
         let (stop, stopped) = oneshot::channel::<()>();

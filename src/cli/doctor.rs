@@ -16,7 +16,6 @@ use std::time::Duration;
 use serde_json::json;
 
 use self::finding::{Finding, Level};
-use self::matrix::Matrix;
 use super::args::DoctorArgs;
 use super::client::{Client, ClientError};
 use super::error::{CliError, EX_UNAVAILABLE};
@@ -48,7 +47,7 @@ pub(super) async fn run(args: &DoctorArgs) -> Result<ExitCode, CliError> {
         let looked = peers::look(config, tls.as_ref(), seen.as_ref(), args.cluster).await;
         findings.extend(looked.findings);
         if args.cluster {
-            let (told, reach) = Matrix::new(&looked.seen);
+            let (told, reach) = matrix::matrix(&looked.seen);
             findings.extend(reach);
             matrix = Some(told);
         }
@@ -60,7 +59,7 @@ pub(super) async fn run(args: &DoctorArgs) -> Result<ExitCode, CliError> {
             for finding in &findings {
                 out::line(&finding.line())?;
             }
-            for line in matrix.iter().flat_map(Matrix::lines) {
+            for line in matrix.iter().flat_map(matrix::lines) {
                 out::line(&line)?;
             }
         }

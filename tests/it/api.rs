@@ -96,6 +96,7 @@ impl Api {
             events: Arc::clone(&events),
             metrics: Arc::new(Metrics::default()),
             notices: Arc::default(),
+            reach: Arc::default(),
             broker: tokio::sync::watch::channel(muster::broker::BrokerReport::default()).1,
         };
         let (granted, actions) = mpsc::channel(16);

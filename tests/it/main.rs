@@ -37,6 +37,7 @@ mod openapi;
 mod page;
 mod partitions;
 mod probes;
+mod reach;
 mod ready;
 mod reference;
 mod reload;

@@ -34,14 +34,21 @@ async function cluster(page, shoot) {
   await page.evaluate(() => { globalThis.sameLoad = true; });
   assert.match(await page.textContent("#ready"), /Ready/);
   await page.waitForSelector("#events time", { timeout: TIMEOUT });
+  // Every member tells whom it reaches: itself and, over a link, each of the others.
+  const told = Number(argument) ** 2;
+  await count(page, "#reach td.itself, #reach td.connected", told);
+  assert.equal(await page.locator("#reach td").count(), told);
   for (const colorScheme of ["light", "dark"]) {
     await page.emulateMedia({ colorScheme });
     await accessible(page, colorScheme);
     await shoot(colorScheme);
   }
-  // The table is reached without a mouse, whether it scrolls or not.
-  await page.keyboard.press("Tab");
-  assert.equal(await page.evaluate(() => document.activeElement.className), "scroll");
+  // The tables are reached without a mouse, whether they scroll or not.
+  for (const table of ["Table of members", "Who reaches whom"]) {
+    await page.keyboard.press("Tab");
+    const label = () => document.activeElement.getAttribute("aria-label");
+    assert.equal(await page.evaluate(label), table);
+  }
   // One column on a phone, nothing beyond its edge.
   await page.emulateMedia({ colorScheme: "light" });
   await page.setViewportSize({ width: 375, height: 812 });
@@ -58,6 +65,11 @@ async function cluster(page, shoot) {
   process.stdout.write(`kill ${node}\n`);
   await page.waitForSelector(`tr[data-node="${node}"][data-status="down"]`, { timeout: TIMEOUT });
   await page.waitForSelector(`#events li:has-text("${node}"):has-text("down")`);
+  // What the dead one has is not guessed, and that the others lost it is theirs to say.
+  const line = `#reach tr[data-from="${node}"] td`;
+  await page.waitForSelector(`${line}:has-text("not asked: it is down")`, { timeout: TIMEOUT });
+  assert.equal(await page.locator(line).count(), 1);
+  await count(page, "#reach td.down", Number(argument) - 1);
   assert.ok(await page.evaluate(() => globalThis.sameLoad), "the page was loaded again");
   await accessible(page, "with a member down");
   await shoot("down");

@@ -58,6 +58,57 @@ function showMembers(members) {
   }));
 }
 
+const SIGNS = {
+  itself: ["=", "itself"], connected: ["+", "linked"], idle: [".", "no link needed"],
+  none: ["x", "no link"], down: ["-", "down"], unknown: ["", "not known there"],
+};
+let matrix = null;
+function showReach(text) {
+  if (text === matrix) return;
+  matrix = text;
+  const { nodes, rows, left_out } = JSON.parse(text);
+  at("reach-section").hidden = nodes.length < 2;
+  const head = (text, scope, label) => {
+    const cell = make("th", text);
+    cell.scope = scope;
+    if (label) cell.title = label;
+    return cell;
+  };
+  at("reach-columns").replaceChildren(head("From", "col"),
+    ...nodes.map((node, number) => head(String(number + 1), "col", node)));
+  at("reach").replaceChildren(...rows.map(({ node, reaches, silent }, number) => {
+    const row = make("tr", "");
+    row.dataset.from = node;
+    row.append(head(`${number + 1} ${node}`, "row"));
+    if (silent) {
+      const cell = make("td", `? ${silent.text}`, "quiet");
+      cell.colSpan = nodes.length;
+      row.append(cell);
+      return row;
+    }
+    row.append(...reaches.map((cell, to) => {
+      const [sign, words] = SIGNS[cell];
+      const shown = make("td", sign, cell);
+      shown.title = `${node} to ${nodes[to]}: ${words}`;
+      return shown;
+    }));
+    return row;
+  }));
+  at("reach-more").textContent = left_out
+    ? `${left_out} more members find no place here: this node, who misses a link, and the first by name do.` : "";
+}
+
+// Lines that members are asked for are there a moment later.
+let again = null;
+async function reach() {
+  const text = await (await ask("/api/v1/reach", {}, AbortSignal.timeout(5000))).text();
+  showReach(text);
+  if (text.includes('"waiting"')) again ??= setTimeout(() => { again = null; more(); }, 300);
+}
+function more() {
+  if (!document.hidden && at("login").hidden) reach().catch(() => {});
+}
+
 function showDiscovery({ strategy, discovery }) {
   const rows = [
     ["Strategy", strategy + (discovery.enabled ? "" : ", switched off")],
@@ -103,6 +154,7 @@ async function refresh() {
     showMembers(members.members);
     showDiscovery(cluster);
     at("data").hidden = false;
+    await reach();
   } catch (error) {
     if (error instanceof TokenNeeded) return login();
     at("trouble").textContent = `The agent does not answer: ${error.message}`;

@@ -30,6 +30,7 @@ fn bed() -> Bed {
         events: Arc::default(),
         metrics: Arc::default(),
         notices: Arc::default(),
+        reach: Arc::default(),
         broker: tokio::sync::watch::channel(crate::broker::BrokerReport::default()).1,
     };
     let (stop, stopped) = oneshot::channel::<()>();

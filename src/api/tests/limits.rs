@@ -197,6 +197,7 @@ async fn a_unix_socket_is_for_owner_and_group_and_replaced_when_dead() {
         events: Arc::default(),
         metrics: Arc::default(),
         notices: Arc::default(),
+        reach: Arc::default(),
         broker: tokio::sync::watch::channel(crate::broker::BrokerReport::default()).1,
     };
     let (stop, stopped) = oneshot::channel::<()>();

@@ -96,6 +96,34 @@ async fn the_members_and_each_of_them() {
 }
 
 #[tokio::test]
+async fn who_reaches_whom_is_said_at_once_and_not_guessed() {
+    let server = Server::start();
+    let answer = server.get("/api/v1/reach").await;
+    assert_eq!(answer.status, 200);
+    let silent = |node: &str, reason: &str, text: &str| {
+        let mut cells = json!(["silent", "silent", "silent"]);
+        let place = ["emqx2@127.0.0.1", "emqx3@::1", "emqx@127.0.0.1"];
+        cells[place.iter().position(|name| *name == node).unwrap()] = json!("itself");
+        json!({ "node": node, "reaches": cells, "silent": { "reason": reason, "text": text } })
+    };
+    assert_eq!(
+        answer.json(),
+        json!({
+            "nodes": ["emqx2@127.0.0.1", "emqx3@::1", "emqx@127.0.0.1"],
+            "rows": [
+                silent("emqx2@127.0.0.1", "waiting", "being asked"),
+                silent("emqx3@::1", "down", "not asked: it is down"),
+                {
+                    "node": "emqx@127.0.0.1",
+                    "reaches": ["connected", "connected", "itself"]
+                },
+            ]
+        })
+    );
+    server.send("POST", "/api/v1/reach", "{}").await.assert_error(405, "METHOD_NOT_ALLOWED");
+}
+
+#[tokio::test]
 async fn members_are_filtered() {
     let mut tagged = snapshot();
     let broker = |status| {

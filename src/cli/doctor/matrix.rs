@@ -3,121 +3,61 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::fmt::Write as _;
 
-use serde::Serialize;
-
 use super::finding::Finding;
 use crate::agent::look::Sight;
-use crate::agent::reach::{Reach, SINCE};
 use crate::node::NodeName;
-use crate::view::{LinkState, MemberStatus};
-
-/// What one agent has with one node.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
-#[serde(rename_all = "lowercase")]
-enum Cell {
-    /// It is the node.
-    Itself,
-    /// A link is up.
-    Connected,
-    /// None is up and none is wanted.
-    Idle,
-    /// One is wanted, and none is up.
-    None,
-    /// The node is down, as the agent sees it.
-    Down,
-    /// The agent does not know the node.
-    Unknown,
-    /// The agent did not say.
-    Silent,
-}
-
-impl Cell {
-    fn sign(self) -> char {
-        match self {
-            Self::Itself => '=',
-            Self::Connected => '+',
-            Self::Idle => '.',
-            Self::None => 'x',
-            Self::Down => '-',
-            Self::Unknown => ' ',
-            Self::Silent => '?',
-        }
-    }
-}
+use crate::reach::{Cell, Matrix, Reach, SINCE, Told, told};
+use crate::view::LinkState;
 
 const LEGEND: &str = "+ linked  . no link needed  x no link  - down  = itself  ? did not say  blank: not known there";
 
-/// One agent's line.
-#[derive(Clone, Debug, Serialize)]
-struct Row {
-    node: NodeName,
-    reaches: Vec<Cell>,
+/// The matrix out of what was seen, with what is worth saying about it.
+pub(super) fn matrix(seen: &BTreeMap<NodeName, Sight>) -> (Matrix, Vec<Finding>) {
+    let rows: BTreeMap<&NodeName, &[Reach]> = seen
+        .iter()
+        .filter_map(|(node, sight)| match sight {
+            Sight::Linked(linked) => Some((node, linked.reach.as_deref()?)),
+            Sight::Failed { .. } => None,
+        })
+        .collect();
+    let mut nodes: BTreeSet<NodeName> = seen.keys().cloned().collect();
+    nodes.extend(rows.values().flat_map(|rows| rows.iter().map(|row| row.node.clone())));
+    let lines: BTreeMap<NodeName, Told> =
+        rows.iter().map(|(node, rows)| ((*node).clone(), told(rows))).collect();
+    let findings = nodes.iter().map(|node| finding(node, rows.get(node), seen.get(node)));
+    (Matrix::new(&nodes, &lines), findings.collect())
 }
 
-/// All of them, in the order of `nodes`, across and down.
-#[derive(Clone, Debug, Serialize)]
-pub(super) struct Matrix {
-    nodes: Vec<NodeName>,
-    rows: Vec<Row>,
-}
-
-impl Matrix {
-    /// Out of what was seen, with what is worth saying about it.
-    pub(super) fn new(seen: &BTreeMap<NodeName, Sight>) -> (Self, Vec<Finding>) {
-        let told: BTreeMap<&NodeName, &[Reach]> = seen
-            .iter()
-            .filter_map(|(node, sight)| match sight {
-                Sight::Linked(linked) => Some((node, linked.reach.as_deref()?)),
-                Sight::Failed { .. } => None,
-            })
-            .collect();
-        let mut nodes: BTreeSet<&NodeName> = seen.keys().collect();
-        nodes.extend(told.values().flat_map(|rows| rows.iter().map(|row| &row.node)));
-        let row = |from: &NodeName| {
-            let rows = told.get(from);
-            let cell = |to: &&NodeName| match rows {
-                _ if *to == from => Cell::Itself,
-                None => Cell::Silent,
-                Some(rows) => rows.iter().find(|row| row.node == **to).map_or(Cell::Unknown, cell),
-            };
-            Row { node: from.clone(), reaches: nodes.iter().map(cell).collect() }
-        };
-        let matrix = Self {
-            rows: nodes.iter().map(|node| row(node)).collect(),
-            nodes: nodes.iter().map(|node| (*node).clone()).collect(),
-        };
-        let findings = nodes.iter().map(|node| finding(node, told.get(node), seen.get(node)));
-        (matrix, findings.collect())
+/// For people: numbers across, names down.
+pub(super) fn lines(matrix: &Matrix) -> Vec<String> {
+    let width = matrix.nodes.iter().map(|node| node.as_str().len()).max().unwrap_or_default();
+    let digits = matrix.nodes.len().to_string().len();
+    let mut head = " ".repeat(digits + 1 + width);
+    for column in 1..=matrix.nodes.len() {
+        // Writing to a text cannot fail.
+        let _infallible = write!(head, " {column:>digits$}");
     }
-
-    /// For people: numbers across, names down.
-    pub(super) fn lines(&self) -> Vec<String> {
-        let width = self.nodes.iter().map(|node| node.as_str().len()).max().unwrap_or_default();
-        let digits = self.nodes.len().to_string().len();
-        let mut head = " ".repeat(digits + 1 + width);
-        for column in 1..=self.nodes.len() {
-            // Writing to a text cannot fail.
-            let _infallible = write!(head, " {column:>digits$}");
+    let mut lines = vec![head];
+    for (number, row) in matrix.rows.iter().enumerate() {
+        let mut line = format!("{:>digits$} {:width$}", number + 1, row.node.as_str());
+        for cell in &row.reaches {
+            let _infallible = write!(line, " {:>digits$}", sign(*cell));
         }
-        let mut lines = vec![head];
-        for (number, row) in self.rows.iter().enumerate() {
-            let mut line = format!("{:>digits$} {:width$}", number + 1, row.node.as_str());
-            for cell in &row.reaches {
-                let _infallible = write!(line, " {:>digits$}", cell.sign());
-            }
-            lines.push(line);
-        }
-        lines.push(LEGEND.to_owned());
-        lines
+        lines.push(line);
     }
+    lines.push(LEGEND.to_owned());
+    lines
 }
 
-fn cell(row: &Reach) -> Cell {
-    match (row.status, row.link) {
-        (_, LinkState::Connected) => Cell::Connected,
-        (Some(MemberStatus::Down), _) => Cell::Down,
-        (None, _) | (_, LinkState::None) => Cell::None,
-        (_, LinkState::Idle) => Cell::Idle,
+fn sign(cell: Cell) -> char {
+    match cell {
+        Cell::Itself => '=',
+        Cell::Connected => '+',
+        Cell::Idle => '.',
+        Cell::None => 'x',
+        Cell::Down => '-',
+        Cell::Unknown => ' ',
+        Cell::Silent => '?',
     }
 }
 
@@ -136,7 +76,7 @@ fn finding(node: &NodeName, told: Option<&&[Reach]>, sight: Option<&Sight>) -> F
     };
     let missing: Vec<_> = rows
         .iter()
-        .filter(|row| cell(row) == Cell::None)
+        .filter(|row| Cell::of(row) == Cell::None)
         .map(|row| match &row.refused {
             Some(why) => format!("{} ({why})", row.node),
             None => row.node.to_string(),
@@ -157,6 +97,7 @@ mod tests {
     use super::*;
     use crate::agent::look::Linked;
     use crate::mesh::DialError;
+    use crate::view::MemberStatus;
 
     fn node(name: &str) -> NodeName {
         NodeName::parse(name).unwrap()
@@ -187,9 +128,9 @@ mod tests {
             (node("b@h"), linked(&[("a@h", Some(Up), Connected), ("d@h", Some(Down), Idle)])),
             (node("c@h"), Sight::Failed { error: DialError::Timeout, cause: "timeout" }),
         ]);
-        let (matrix, findings) = Matrix::new(&seen);
+        let (matrix, findings) = matrix(&seen);
         assert_eq!(
-            matrix.lines(),
+            super::lines(&matrix),
             [
                 "      1 2 3 4",
                 "1 a@h = + x  ",

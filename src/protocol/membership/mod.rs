@@ -453,6 +453,12 @@ impl Membership {
         self.links.active(node).map(|(key, link)| (key, link.rtt.map(|rtt| rtt.smooth())))
     }
 
+    /// What both ends of a member's link speak.
+    #[must_use]
+    pub fn version(&self, node: &NodeName) -> Option<Version> {
+        self.links.active(node).map(|(_, link)| link.version)
+    }
+
     /// Whether a member's link ended while another one is up, which waits for the hello. The
     /// two are two connections: the end of the one may come before the hello on the other
     /// that was said first.

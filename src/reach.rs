@@ -1,10 +1,17 @@
-//! Whom an agent reaches, asked over its mesh: what `muster doctor --cluster` shows.
+//! Who reaches whom, asked over the mesh: what `muster doctor --cluster` and the status page
+//! show.
 //!
 //! A question and an answer of their own beside the membership's messages. Whoever has the
 //! cookie may ask; nothing changes by it. Agents before protocol version 2 know neither and
 //! would log what they cannot read, so they are not asked.
 
+mod board;
+mod matrix;
+
 use serde::{Deserialize, Serialize};
+
+pub use board::{Board, Said};
+pub use matrix::{Cell, MAX_SHOWN, Matrix, Row, Silence, Silent, Told, told};
 
 use crate::node::NodeName;
 use crate::view::{LinkState, MemberStatus, Snapshot};
@@ -61,6 +68,12 @@ pub fn rows(snapshot: &Snapshot) -> Vec<Reach> {
             refused: Some(refusal.text.clone()),
         });
     members.chain(strangers).take(MAX_ROWS).collect()
+}
+
+/// Whether this is an answer to [`ASK`], readable or not.
+#[must_use]
+pub fn is_answer(payload: &[u8]) -> bool {
+    payload.starts_with(ANSWER)
 }
 
 /// The answer to [`ASK`].
