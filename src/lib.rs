@@ -36,7 +36,7 @@
 //! | [`cli`] | the commands: clients of the HTTP API; `run` starts the agent | all below |
 //! | [`agent`] | owns the parts, wires them, stops them in order; state on disk | all below |
 //! | [`logging`] | lines on their way to standard error | [`config`] |
-//! | [`follow`] | what reacts to the membership: the broker's probe, EMQX's cluster, files, hooks, DNS | [`api`], [`attributes`], [`backoff`], [`broker`], [`command`], [`config`], [`cookies`], [`escape`], [`events`], [`mesh`], [`metrics`], [`node`], [`notices`], [`protocol`]`::dist`, [`ready`], [`resolve`], [`view`], [`watched`] |
+//! | [`follow`] | what reacts to the membership: the broker's probe, EMQX's cluster, files, hooks, DNS | [`api`], [`attributes`], [`backoff`], [`broker`], [`command`], [`config`], [`cookies`], [`escape`], [`events`], [`mesh`], [`metrics`], [`node`], [`notices`], [`protocol`]`::dist`, [`ready`], [`resolve`], [`secret`], [`view`], [`watched`] |
 //! | [`api`] | HTTP over snapshots, commands and events | [`attributes`], [`broker`], [`command`], [`config`], [`events`], [`mesh`], [`metrics`], [`node`], [`notices`], [`reach`], [`ready`], [`secret`], [`throttle`], [`view`], [`watched`] |
 //! | [`ready`] | whether a snapshot is where its configuration wants it, and what is amiss | [`attributes`], [`config`], [`node`], [`view`] |
 //! | [`command`] | what may be asked of a running agent | [`protocol`]`::membership` |

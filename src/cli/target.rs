@@ -6,6 +6,7 @@ use std::path::PathBuf;
 use axum::http::Uri;
 
 use crate::config::ApiListen;
+use crate::secret::shown_url;
 
 /// An agent's API.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -48,9 +49,11 @@ pub(super) fn parse(url: &str) -> Result<Target, String> {
             path => Ok(Target::Unix(path.into())),
         };
     }
-    let uri: Uri = url.parse().map_err(|error| format!("'{url}' is not a URL: {error}"))?;
+    // In a message it is cut where a password may be.
+    let shown = shown_url(url);
+    let uri: Uri = url.parse().map_err(|error| format!("'{shown}' is not a URL: {error}"))?;
     let (Some(authority), "" | "/", None) = (uri.authority(), uri.path(), uri.query()) else {
-        return Err(format!("'{url}' must be http://host:port, https://host:port or unix:/path"));
+        return Err(format!("'{shown}' must be http://host:port, https://host:port or unix:/path"));
     };
     let with_port = |default| {
         let port = authority.port_u16().unwrap_or(default);
@@ -59,7 +62,7 @@ pub(super) fn parse(url: &str) -> Result<Target, String> {
     match uri.scheme_str() {
         Some("http") => Ok(Target::Tcp(with_port(80))),
         Some("https") => Ok(Target::Tls(with_port(443))),
-        _ => Err(format!("'{url}' is neither http://, https:// nor unix:")),
+        _ => Err(format!("'{shown}' is neither http://, https:// nor unix:")),
     }
 }
 
@@ -79,6 +82,10 @@ mod tests {
         assert_eq!(parse("https://agent.example"), Ok(Target::Tls("agent.example:443".into())));
         for bad in ["", "unix:", "127.0.0.1:7370", "http://a/b", "https://a/?b", "ftp://a"] {
             assert!(parse(bad).is_err(), "{bad}");
+        }
+        for bad in ["http://a/?token=hunter2", "http://me:hunter2@a/b", "me:hunter2@a:7370"] {
+            let error = parse(bad).unwrap_err();
+            assert!(!error.contains("hunter2"), "{error}");
         }
     }
 }

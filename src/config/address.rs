@@ -4,6 +4,7 @@ use std::net::{IpAddr, SocketAddr};
 
 use super::reader::{Fault, shorten};
 use crate::node::NodeName;
+use crate::secret::shown_url;
 
 /// A node name.
 pub(super) fn node_name(text: &str) -> Result<NodeName, Fault> {
@@ -62,7 +63,8 @@ fn scheme(text: &str) -> Result<(String, &str), Fault> {
     }
     if text.contains("\\/") {
         let plain = text.replace("\\/", "/");
-        return Err(Fault::hint(format!("write / without a backslash: \"{}\"", shorten(&plain))));
+        let plain = shorten(&shown_url(&plain));
+        return Err(Fault::hint(format!("write / without a backslash: \"{plain}\"")));
     }
     let quoting = "`//` begins a comment in HOCON: put the URL in quotes";
     match text.split_once("://") {
@@ -70,7 +72,10 @@ fn scheme(text: &str) -> Result<(String, &str), Fault> {
         Some((scheme, rest)) => Ok((scheme.to_ascii_lowercase(), rest)),
         None => Err(match text {
             "http:" | "https:" => Fault::hint(quoting),
-            _ => Fault::hint(format!("put the scheme before it: \"http://{}\"", shorten(text))),
+            _ => Fault::hint(format!(
+                "put the scheme before it: \"http://{}\"",
+                shorten(&shown_url(text))
+            )),
         }),
     }
 }

@@ -64,6 +64,12 @@ impl Key {
         }
     }
 
+    /// Whether its value is a URL, or may be one.
+    pub(super) fn is_url(&self) -> bool {
+        let urls = [&HOOK_URL, &BROKER_PROBE_TARGET, &ETCD_SERVER, &K8S_APISERVER];
+        urls.iter().any(|url| url.path == self.path)
+    }
+
     /// `EMQX_CLUSTER__STATIC__SEEDS`, `MUSTER_API__LISTEN`: the variable that sets it.
     #[must_use]
     pub fn env(&self) -> String {

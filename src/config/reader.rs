@@ -4,6 +4,7 @@
 mod forms;
 mod values;
 
+use std::borrow::Cow;
 use std::collections::{HashMap, HashSet};
 use std::path::Path;
 
@@ -12,6 +13,7 @@ use super::hocon::{FULL_WIDTH, Words};
 use super::keys::{CLUSTER_DESCRIPTION, KEYS, Key, Unset};
 use super::loader::Files;
 use super::tree::{Node, Value};
+use crate::secret::{shown_url, shown_urls};
 
 /// Secrets of at least so many bytes are looked for in what other keys show; shorter
 /// ones would blot out words.
@@ -168,13 +170,26 @@ impl<'a> Reader<'a> {
         let parts = words.ids.len();
         let found = match fault.found {
             Some(found) if shown || words.ids.is_empty() || key.secret => found,
-            None if shown => format!("`{}`", shorten(&words.text)),
+            None if shown && words.text.trim().is_empty() => {
+                // What a reader says is about a text that is there.
+                let hint = match origin {
+                    Origin::Env(_) => "give the variable a value, or unset it",
+                    _ => "give the key a value, or remove it",
+                };
+                return self.errors.push(Finding {
+                    origin: origin.clone(),
+                    key: at.to_owned(),
+                    message: format!("found an empty text, allowed: {}", key.allowed),
+                    hint: Some(hint.to_owned()),
+                });
+            }
+            None if shown => format!("`{}`", shorten(&written(key, &words.text))),
             _ if key.secret => "a secret that is not allowed".to_owned(),
             _ if parts > 1 => format!("a text put together from {parts} parts"),
             _ => "a text that is a secret elsewhere".to_owned(),
         };
         let hint = full_width(&words.text).or(fault.hint.filter(|_| shown || key.secret));
-        let joined = "put it in quotes; or is a `=` missing in it?".to_owned();
+        let joined = "put it in quotes; or is a `=` or a `,` missing in it?".to_owned();
         let hint = hint.or((!shown && !key.secret && parts > 1).then_some(joined));
         self.errors.push(Finding {
             origin: origin.clone(),
@@ -194,6 +209,12 @@ impl<'a> Reader<'a> {
     /// stand side by side, of which one may be a secret that was meant for another key.
     fn hides(&self, words: &Words) -> bool {
         words.ids.len() > 1 || words.ids.iter().any(|id| self.secret_ids.contains(id))
+    }
+
+    /// A text that was taken, as HOCON shows it.
+    fn shown(&self, key: &Key, words: &Words) -> String {
+        let secret = words.ids.iter().any(|id| self.secret_ids.contains(id));
+        if key.secret || secret { stars() } else { quote(&written(key, &words.text)) }
     }
 
     fn setting(&mut self, key: &Key, value: String, origin: &Origin) {
@@ -241,9 +262,7 @@ impl<'a> Reader<'a> {
         }
         match read(&words.text) {
             Ok(value) => {
-                let secret = words.ids.iter().any(|id| self.secret_ids.contains(id));
-                let shown = if key.secret || secret { stars() } else { quote(&words.text) };
-                self.setting(key, shown, &origin);
+                self.setting(key, self.shown(key, &words), &origin);
                 Some(Some(value))
             }
             Err(fault) => {
@@ -282,11 +301,8 @@ impl<'a> Reader<'a> {
         if values.len() < items.len() {
             return None;
         }
-        let shown = |(words, _): &(Words, _)| {
-            let secret = words.ids.iter().any(|id| self.secret_ids.contains(id));
-            if key.secret || secret { stars() } else { quote(&words.text) }
-        };
-        let shown = items.iter().map(shown).collect::<Vec<_>>().join(", ");
+        let shown = items.iter().map(|(words, _)| self.shown(key, words));
+        let shown = shown.collect::<Vec<_>>().join(", ");
         self.setting(key, format!("[{shown}]"), &origin);
         Some(values)
     }
@@ -361,6 +377,11 @@ pub(super) fn quote(text: &str) -> String {
         && text.chars().all(|c| c.is_ascii_alphanumeric() || "_-".contains(c))
         && !text.starts_with('-');
     if bare { text.to_owned() } else { serde_json::Value::from(text).to_string() }
+}
+
+/// A text without what may be a secret in a URL. Where one is expected, it may lack anything.
+fn written<'a>(key: &Key, text: &'a str) -> Cow<'a, str> {
+    if key.is_url() { shown_url(text) } else { shown_urls(text) }
 }
 
 /// A text of the table.

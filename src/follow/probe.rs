@@ -18,11 +18,13 @@ use crate::attributes::{BrokerStatus, MAX_DETAIL};
 use crate::broker::BrokerReport;
 use crate::config::{BrokerConfig, BrokerKind};
 use crate::escape::escaped;
+use crate::secret::shown_urls;
 use judge::Judge;
 
 /// Probes until it is dropped.
 pub(super) async fn run(config: BrokerConfig, world: World) {
     let probe = &config.probe;
+    let target = shown_urls(&probe.target);
     let mut judge = Judge::new(probe.rise, probe.fall);
     let mut dialect = mqtt::Dialect::new();
     let standing = Standing::new(&world.notices, "broker".to_owned());
@@ -43,8 +45,8 @@ pub(super) async fn run(config: BrokerConfig, world: World) {
                 info!("the broker at {at} is up");
             }
             // Whether this node is ready says so already.
-            _ if config.required => warn!("the broker at {at} is down ({}): {why}", probe.target),
-            _ => standing.set(&format!("the broker at {at} is down ({}): {why}", probe.target)),
+            _ if config.required => warn!("the broker at {at} is down ({target}): {why}"),
+            _ => standing.set(&format!("the broker at {at} is down ({target}): {why}")),
         }
         world.broker.send_modify(|report| {
             report.status = status;

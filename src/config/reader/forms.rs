@@ -8,7 +8,7 @@ use super::super::loader::reason;
 use super::super::names;
 use super::super::tree::Value;
 use super::{Fault, Reader, kind, quote, shorten, stars, swallowed};
-use crate::secret::Secret;
+use crate::secret::{Secret, shown_urls};
 
 /// Most blocks in a list of them: each is a task, or several.
 const MAX_BLOCKS: usize = 64;
@@ -19,7 +19,8 @@ impl Reader<'_> {
         if let Some((node, path)) = self.find(key)
             && let Value::Text(words) = &node.value
         {
-            let arguments: Vec<String> = words.text.split_whitespace().map(quote).collect();
+            let arguments = words.text.split_whitespace();
+            let arguments: Vec<String> = arguments.map(|text| quote(&shown_urls(text))).collect();
             let hint = format!("write a list, one item an argument: [{}]", arguments.join(", "));
             self.fault(key, &path, &node.origin, words, Fault::hint(hint));
             return None;
@@ -102,11 +103,7 @@ impl Reader<'_> {
                 other => Err(Fault::found(kind(other))),
             };
             match added {
-                Ok(words) => {
-                    let secret = words.ids.iter().any(|id| self.secret_ids.contains(id));
-                    let text = if secret { stars() } else { quote(&words.text) };
-                    shown.push(format!("{} = {text}", quote(name)));
-                }
+                Ok(words) => shown.push(format!("{} = {}", quote(name), self.shown(key, words))),
                 Err(fault) => {
                     self.fault(key, &path, &field.origin, &Words::default(), fault);
                 }

@@ -216,6 +216,54 @@ fn hooks() {
     assert_eq!(words, allowed);
 }
 
+/// Web hooks and health checks have their tokens there.
+#[test]
+fn what_stands_behind_the_path_of_a_url_is_not_shown() {
+    let text = r#"
+        agent {
+            hooks = [
+                { on = ready, url = "http://h/hook?token=hunter2" }
+                { on = ready, command = [curl, "--url=http://h/?hunter2", "https://me:hunter2@h/"] }
+            ]
+            render = [{ source = s, target = t, command = [curl, "http://h/reload#hunter2"] }]
+            broker { kind = http, probe.target = "http://127.0.0.1:8080/health?key=hunter2" }
+        }
+    "#;
+    let loaded = layers(&[("base.conf", BASE), ("e", text)], &[]).unwrap();
+    let shown = explain(&loaded.effective);
+    assert!(!shown.contains("hunter2"), "{shown}");
+    for part in ["http://h/hook?******", "https://******@h/", "8080/health?******"] {
+        assert!(shown.contains(part), "{part}: {shown}");
+    }
+    layers(&[("shown", &shown)], &[]).unwrap_or_else(|e| panic!("{shown}\n{e}"));
+    assert_eq!(loaded.config.agent.broker.probe.target, "http://127.0.0.1:8080/health?key=hunter2");
+    for url in [
+        "https://h/?hunter2",
+        "h/hook?hunter2",
+        "http:\\\\/\\\\/h?hunter2",
+        "ftp://me:hunter2@h/",
+        "http://me:hunter2@h/",
+        "http://me:hun/ter2@h/?hunter2",
+        "http://h:0/?hunter2",
+        "http://h/ ?hunter2",
+        "http://h/#hunter2",
+        "http:?hunter2",
+    ] {
+        for key in [
+            format!("agent.hooks = [{{ on = ready, url = \"{url}\" }}]"),
+            format!("agent.broker {{ kind = http, probe.target = \"{url}\" }}"),
+            format!("cluster {{ discovery_strategy = etcd, etcd.server = \"{url}\" }}"),
+            format!("cluster {{ discovery_strategy = k8s, k8s.apiserver = \"{url}\" }}"),
+        ] {
+            let message = refused(&key);
+            assert!(!message.contains("ter2"), "{key}: {message}");
+        }
+    }
+    let message =
+        refused("agent.hooks = [{ on = ready, command = \"curl http://h/?hunter2 -v\" }]");
+    assert!(message.contains("http://h/?******") && !message.contains("hunter2"), "{message}");
+}
+
 #[test]
 fn listeners_do_not_meet() {
     for (text, part) in [
@@ -244,7 +292,7 @@ fn what_check_prints_of_blocks_loads_again() {
             tags { zone = "a b" }
             broker.kind = mqtt
             render = [{ source = "s {x}", target = t, check = [c, "{file}"] }]
-            hooks = [{ on = ready, command = ["c\n"] }, { on = ready, url = "http://h/?a=b" }]
+            hooks = [{ on = ready, command = ["c\n"] }, { on = ready, url = "http://h/b" }]
             dns.listen = "127.0.0.1:53"
         }
     "#;

@@ -21,6 +21,7 @@ use tower::{BoxError, ServiceBuilder};
 use super::objects::Status;
 use crate::discovery::DiscoveryError;
 use crate::discovery::text::{shown, words};
+use crate::secret::shown_url;
 
 /// One connection attempt.
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(3);
@@ -117,7 +118,8 @@ impl Access {
             let pem = std::fs::read(&path).ok();
             files.push((path, pem));
         }
-        let url = config.cluster_url.to_string().trim_end_matches('/').to_owned();
+        let url = config.cluster_url.to_string();
+        let url = shown_url(url.trim_end_matches('/')).into_owned();
         let at = url.clone();
         // An exec credential plugin is a program that is waited for.
         tokio::task::spawn_blocking(move || client(&config))
