@@ -38,9 +38,13 @@ pub struct Notices(Mutex<BTreeMap<Cow<'static, str>, Notice>>);
 impl Notices {
     /// Puts a trouble on the board, in place of the check's last one. A text that differs
     /// from that is logged, once; texts are therefore to be free of counts and times that
-    /// change by themselves. What a stranger chose in it is made harmless.
+    /// change by themselves. What a stranger chose in it is made harmless, and where it does
+    /// not say what to do, that is added behind an arrow.
     pub fn set(&self, check: impl Into<Cow<'static, str>>, text: &str) {
-        let (check, text) = (check.into(), escaped(text));
+        let (check, mut text) = (check.into(), escaped(text));
+        if let Some(remedy) = remedy(&check).filter(|_| !text.contains(" -> ")) {
+            text = format!("{text} -> {remedy}");
+        }
         let mut board = self.0.lock().unwrap_or_else(PoisonError::into_inner);
         if board.get(&check).is_some_and(|notice| notice.text == text) {
             return;
@@ -81,6 +85,23 @@ impl Notices {
         let board = self.0.lock().unwrap_or_else(PoisonError::into_inner);
         board.values().cloned().collect()
     }
+}
+
+/// What to do about a check, where that does not depend on what happened.
+fn remedy(check: &str) -> Option<&'static str> {
+    Some(match check.split(' ').next().unwrap_or_default() {
+        "broker" => "start the broker, or mend agent.broker.probe",
+        "broker_link" => {
+            "start the broker as a node of that name, with the agent's cookie and proto_dist"
+        }
+        "broker_view" => "see emqx ctl cluster status at each broker, and what cuts their links",
+        "render" => "mend what the text names; muster render --dry-run tries it",
+        "hook" => "mend the program or the URL; its output is in the agent's log",
+        "dns_udp" => "see the limit of open files and the network interface",
+        "nameservers" => "mend agent.discovery.dns.nameservers",
+        "followers" => "raise the limit of threads (TasksMax), and restart the agent",
+        _ => return None,
+    })
 }
 
 #[cfg(test)]

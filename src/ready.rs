@@ -80,7 +80,10 @@ fn discovery(snapshot: &Snapshot, config: &Config) -> Check {
 
 fn state(snapshot: &Snapshot) -> Check {
     let (ok, reason) = match snapshot.state {
-        ClusterState::Forming => (false, "forming: nobody that discovery named was reached yet"),
+        ClusterState::Forming => (
+            false,
+            "forming: nobody that discovery named was reached yet -> wait; if it lasts, muster doctor looks at each of them",
+        ),
         ClusterState::Joined => (true, "joined"),
         ClusterState::Left => (
             false,
@@ -127,7 +130,7 @@ fn broker(snapshot: &Snapshot) -> Check {
             (false, format!("the broker is down: {detail} -> start it"))
         }
         Some((BrokerStatus::Unknown, _)) | None => {
-            (false, "the broker was not looked at yet".to_owned())
+            (false, "the broker was not looked at yet -> wait for its first probe".to_owned())
         }
     };
     Check::new("broker", ok, reason)

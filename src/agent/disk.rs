@@ -39,7 +39,7 @@ const RETRY: Duration = Duration::from_secs(1);
 #[derive(Debug, thiserror::Error)]
 pub enum DiskError {
     /// The directory or a file in it cannot be made, read or written.
-    #[error("cannot use the state directory {}: {source}", path.display())]
+    #[error("the state cannot be kept at {}: {}", path.display(), unusable(source))]
     Unusable {
         /// The directory or file.
         path: PathBuf,
@@ -80,6 +80,27 @@ pub enum DiskError {
         /// Its mode.
         mode: u32,
     },
+}
+
+/// Why a file or directory cannot be used, and what to do.
+fn unusable(error: &io::Error) -> String {
+    let remedy = match error.kind() {
+        io::ErrorKind::PermissionDenied => {
+            "let the agent's user write there, or give node.data_dir a directory of that user's"
+        }
+        io::ErrorKind::AlreadyExists | io::ErrorKind::NotADirectory => {
+            "a file stands where a directory is to be: move it away, or give node.data_dir \
+             another directory"
+        }
+        io::ErrorKind::ReadOnlyFilesystem => {
+            "give node.data_dir a directory on a file system that is writable"
+        }
+        io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded => {
+            "free space there, or give node.data_dir another directory"
+        }
+        _ => "mend that, or give node.data_dir another directory",
+    };
+    format!("{error} -> {remedy}")
 }
 
 /// The directory, locked for this process as long as it lives.
@@ -195,7 +216,9 @@ impl StateDir {
             Err(problem) => {
                 let aside = self.move_aside(&path)?;
                 warn!(
-                    "the state file {} {problem}; it was moved to {} and this node starts without it",
+                    "the state file {} {problem}; it was moved to {} and this node starts without it: \
+                     it learns the members from discovery and its peers. Where it belongs to \
+                     another node or cluster, give each a node.data_dir of its own",
                     path.display(),
                     aside.display()
                 );

@@ -93,7 +93,9 @@ impl Singleton {
             Action::Drain { reason } => self.drain(Some(reason)).await,
             Action::Undrain => self.drain(None).await,
             _ => Err(Refused::Conflict(
-                "this node is a singleton (cluster.discovery_strategy): it has no peers".to_owned(),
+                "this node is a singleton and has no peers: set another cluster.discovery_strategy, \
+                 and restart the agent"
+                    .to_owned(),
             )),
         }
     }

@@ -30,19 +30,23 @@ pub enum BindError {
     #[error("agent.api.listen = {0} is reachable from other machines: set agent.api.token as well")]
     TokenRequired(SocketAddr),
     /// Another process listens there.
-    #[error("cannot serve the API on {0}: the address is in use (is another agent running there?)")]
+    #[error(
+        "cannot serve the API on {0}: the address is in use: is another agent running there? If not, set agent.api.listen"
+    )]
     InUse(ApiListen),
     /// The path is taken by something that is no socket.
-    #[error("cannot serve the API on {0}: the file exists and is not a socket")]
+    #[error(
+        "cannot serve the API on {0}: the file exists and is not a socket: move it away, or set agent.api.listen"
+    )]
     NotASocket(ApiListen),
     /// The files of `agent.api.tls`.
     #[error(transparent)]
     Tls(#[from] ApiTlsError),
     /// The system refuses.
-    #[error("cannot serve the API on {0}: {1}")]
+    #[error("cannot serve the API on {}: {}", .0, reason(.1, "agent.api.listen"))]
     System(ApiListen, io::Error),
     /// `agent.health.listen` cannot be had.
-    #[error("cannot serve agent.health.listen = {address}: {}", reason(source))]
+    #[error("cannot serve agent.health.listen = {address}: {}", reason(source, "it"))]
     Health {
         /// Its value.
         address: SocketAddr,
@@ -51,11 +55,20 @@ pub enum BindError {
     },
 }
 
-fn reason(error: &io::Error) -> String {
+/// Why, and what to do with the key that says where.
+fn reason(error: &io::Error, key: &str) -> String {
     match error.kind() {
-        io::ErrorKind::AddrInUse => "the address is in use by another process".to_owned(),
-        io::ErrorKind::AddrNotAvailable => "this machine has no such address".to_owned(),
-        _ => error.to_string(),
+        io::ErrorKind::AddrInUse => {
+            format!("the address is in use by another process: stop that one, or change {key}")
+        }
+        io::ErrorKind::AddrNotAvailable => {
+            format!("this machine has no such address: change {key}")
+        }
+        io::ErrorKind::PermissionDenied => format!(
+            "{error}: ports below 1024 need the capability CAP_NET_BIND_SERVICE, and a socket a \
+             directory that the agent's user may write: change {key}"
+        ),
+        _ => format!("{error}: change {key}"),
     }
 }
 

@@ -98,7 +98,12 @@ pub async fn serve(listener: ProbeListener, state: ApiState, shutdown: impl Futu
                 }
                 Err(error) => {
                     if let Some(more) = throttle.pass("accept") {
-                        warn!(%error, "agent.health.listen cannot accept connections{more}");
+                        warn!(
+                            %error,
+                            "agent.health.listen cannot accept connections, and tries again: has \
+                             the agent reached its limit of open files (LimitNOFILE, ulimit \
+                             -n)?{more}"
+                        );
                     }
                     sleep(ACCEPT_PAUSE).await;
                 }

@@ -83,7 +83,11 @@ pub async fn serve(listener: Listener, state: ApiState, shutdown: impl Future<Ou
                     });
                 }
                 Err(error) => {
-                    tracing::warn!(%error, "the API cannot accept connections");
+                    tracing::warn!(
+                        %error,
+                        "the API cannot accept connections, and tries again: has the agent reached \
+                         its limit of open files (LimitNOFILE, ulimit -n)?"
+                    );
                     sleep(ACCEPT_PAUSE).await;
                 }
             },

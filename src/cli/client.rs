@@ -58,7 +58,9 @@ pub(super) enum ClientError {
         reason: String,
     },
     /// A connection, and no answer.
-    #[error("the agent at {target} does not answer: {reason}")]
+    #[error(
+        "the agent at {target} does not answer: {reason}; see its log, and restart it if it hangs"
+    )]
     Silent {
         /// Where it is.
         target: Target,
@@ -76,7 +78,7 @@ pub(super) enum ClientError {
         message: String,
     },
     /// An answer that no agent gives.
-    #[error("{target} gave an answer that is not an agent's: {reason}")]
+    #[error("{target} gave an answer that is not an agent's: {reason}; is it the agent's API?")]
     Unreadable {
         /// Where it came from.
         target: Target,

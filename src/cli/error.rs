@@ -36,7 +36,7 @@ pub(super) enum CliError {
     #[error("the output was closed")]
     OutputClosed,
     /// Our output cannot be written.
-    #[error("cannot write the output: {0}")]
+    #[error("cannot write the output: {0}; where it goes may be full")]
     Output(io::Error),
 }
 

@@ -256,7 +256,9 @@ impl Followers {
         // The manager may have ended already.
         let _ended = self.stop.send(());
         if self.manager.await.is_err() {
-            error!("the followers' manager crashed");
+            error!(
+                "what follows the membership crashed at its end: please report this with the log"
+            );
         }
     }
 }
@@ -377,7 +379,11 @@ impl House {
         let last = Instant::now() + STOP_GRACE;
         for (part, task) in ended {
             if timeout_at(last, task).await.is_err() {
-                warn!("{} does not end: it waits for the system", part.name());
+                warn!(
+                    "{} does not end, and is left: it waits for the system, as for a disk or a \
+                     network file system that hangs",
+                    part.name()
+                );
             }
         }
     }

@@ -73,7 +73,11 @@ pub(super) async fn accept(shared: Arc<Shared>, listener: TcpListener) {
             Err(error) => {
                 shared.refused("accept_error");
                 if let Some(more) = shared.throttle.pass("accept_error") {
-                    warn!(%error, "cannot accept connections{more}");
+                    warn!(
+                        %error,
+                        "cannot accept connections, and tries again: has the agent reached its \
+                         limit of open files (LimitNOFILE, ulimit -n)?{more}"
+                    );
                 }
                 tokio::select! {
                     () = &mut stopped => return,

@@ -209,16 +209,22 @@ pub enum MeshError {
         source: std::io::Error,
     },
     /// There is no cookie.
-    #[error("needs at least one cookie")]
+    #[error("needs at least one cookie: set node.cookie")]
     NoCookie,
 }
 
 fn bind_reason(error: &std::io::Error) -> String {
     use std::io::ErrorKind;
     match error.kind() {
-        ErrorKind::AddrInUse => "the port is in use by another process".to_owned(),
-        ErrorKind::AddrNotAvailable => "this machine has no such address".to_owned(),
-        ErrorKind::PermissionDenied => "permission denied".to_owned(),
+        ErrorKind::AddrInUse => "the port is in use by another process: stop that one, or set \
+                                 agent.mesh.base_port, to the same on all nodes"
+            .to_owned(),
+        ErrorKind::AddrNotAvailable => {
+            "this machine has no such address: mend agent.mesh.bind".to_owned()
+        }
+        ErrorKind::PermissionDenied => "a port below 1024 needs the capability \
+                                        CAP_NET_BIND_SERVICE: set a higher agent.mesh.base_port"
+            .to_owned(),
         _ => error.to_string(),
     }
 }

@@ -246,7 +246,10 @@ async fn a_port_in_use_is_named() {
         ..Node::start("b@127.0.0.2", port, &["c"]).mesh.shared.settings.clone()
     };
     let error = Mesh::bind(settings, Arc::default()).map(|_| ()).unwrap_err();
-    let expected = format!("cannot listen on {addr}: the port is in use by another process");
+    let expected = format!(
+        "cannot listen on {addr}: the port is in use by another process: stop that one, \
+                            or set agent.mesh.base_port, to the same on all nodes"
+    );
     assert_eq!(error.to_string(), expected);
 }
 

@@ -46,7 +46,10 @@ async fn three_on_one_host_find_each_other_and_part() {
     // All three ports are taken now.
     let mut fourth = Discovery::start(&node(4, &mcast));
     let error = fourth.fails().await;
-    let text = format!("all ports of cluster.mcast.ports are taken ({:?})", mcast.ports);
+    let text = format!(
+        "all ports of cluster.mcast.ports are taken ({:?}): add one there, on all nodes",
+        mcast.ports
+    );
     assert_eq!(error, DiscoveryError::Unreachable(text));
     // A goodbye is heard, and makes room.
     let third = nodes.pop().unwrap();
@@ -62,7 +65,8 @@ async fn a_late_one_is_answered_at_once() {
     let mcast = group(3);
     let mut first = Discovery::start(&node(1, &mcast));
     first.finds(&[""; 0]).await;
-    // The burst is over, and the next announcement a second or more away.
+    // Time itself is the subject: the burst is over, and the next announcement a second or
+    // more away.
     tokio::time::sleep(Duration::from_millis(600)).await;
     let start = Instant::now();
     let mut late = Discovery::start(&node(2, &mcast));

@@ -184,6 +184,33 @@ fn another_name_of_the_new_file_sees_nothing() {
     assert_eq!(fs::read_to_string(&other).unwrap(), "theirs");
 }
 
+/// The fault was `cannot use the state directory …: File exists`, and nothing to do about it.
+#[test]
+fn what_stands_in_the_way_is_named_with_what_to_do() {
+    let dir = tempfile::tempdir().unwrap();
+    let error = |path: &Path| StateDir::open(path).unwrap_err().to_string();
+    let file = dir.path().join("muster");
+    fs::write(&file, "").unwrap();
+    for path in [&file, &file.join("muster")] {
+        let said = error(path);
+        assert!(said.starts_with(&format!("the state cannot be kept at {}: ", path.display())));
+        assert!(
+            said.contains(" -> a file stands where a directory is to be: move it away"),
+            "{said}"
+        );
+    }
+    let said = error(Path::new("/proc/muster"));
+    assert!(said.contains(" -> ") && said.ends_with("another directory"), "{said}");
+    for (kind, remedy) in [
+        (io::ErrorKind::PermissionDenied, "let the agent's user write there"),
+        (io::ErrorKind::ReadOnlyFilesystem, "a file system that is writable"),
+        (io::ErrorKind::StorageFull, "free space there"),
+        (io::ErrorKind::Other, "mend that"),
+    ] {
+        assert!(unusable(&kind.into()).contains(remedy), "{kind:?}");
+    }
+}
+
 #[test]
 fn a_directory_that_everybody_may_write_is_refused() {
     let dir = tempfile::tempdir().unwrap();

@@ -137,7 +137,8 @@ async fn a_taken_address_is_named() {
     let bed = bed();
     let error = ProbeListener::bind(bed.address).unwrap_err().to_string();
     let expected = format!(
-        "cannot serve agent.health.listen = {}: the address is in use by another process",
+        "cannot serve agent.health.listen = {}: the address is in use by another process: stop \
+         that one, or change it",
         bed.address
     );
     assert_eq!(error, expected);

@@ -36,21 +36,13 @@ pub(super) fn fails(notice: &str) -> bool {
     )
 }
 
-/// What to do about a notice.
+/// What to do about a notice whose text is all that is known, or says it in its words.
 pub(super) fn remedy(notice: &str) -> Option<&'static str> {
     Some(match notice.split(' ').next().unwrap_or_default() {
-        "broker" => "start the broker, or mend agent.broker.probe",
-        "broker_link" => {
-            "start the broker as a node of that name, with the agent's cookie and proto_dist"
-        }
-        "broker_view" => "see emqx ctl cluster status at each broker, and what cuts their links",
         "broker_drive" => "do what the text says; it is tried again by itself",
-        "render" => "mend what the text names; muster render --dry-run tries it",
-        "hook" => "mend the program or the URL; its output is in the agent's log",
         "hook_dropped" => "have the hook take less time, or tell it of fewer events",
         "dns_hosts" => "name hosts that this machine can resolve",
-        "dns_udp" | "dns_tcp" => "see the limit of open files and the network interface",
-        "nameservers" => "mend agent.discovery.dns.nameservers",
+        "dns_tcp" => "see the limit of open files and the network interface",
         "crashed" | "dns_answer" => "report it with the agent's log",
         _ => return None,
     })

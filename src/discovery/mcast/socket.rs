@@ -11,11 +11,13 @@ use crate::config::McastConfig;
 /// Why no socket could be had; in words, all of them the operator's or the host's.
 #[derive(Debug, thiserror::Error)]
 pub(super) enum SocketError {
-    #[error("{0} is no multicast group")]
+    #[error("{0} is no multicast group: set cluster.mcast.addr to one, as 239.192.0.1")]
     NoGroup(IpAddr),
-    #[error("the interface {0:?} is none of this host's")]
+    #[error(
+        "the interface {0:?} is none of this host's: set cluster.mcast.iface to an address of it"
+    )]
     NoInterface(String),
-    #[error("all ports of cluster.mcast.ports are taken ({0:?})")]
+    #[error("all ports of cluster.mcast.ports are taken ({0:?}): add one there, on all nodes")]
     NoPort(Vec<u16>),
     #[error("{what}: {error}")]
     Os { what: &'static str, error: io::Error },

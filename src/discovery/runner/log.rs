@@ -42,7 +42,12 @@ impl Log {
             if !answer.rejected.is_empty() {
                 let entries = answer.rejected.iter().map(|entry| clean(entry));
                 let entries = listed(entries, answer.rejected.len());
-                warn!(strategy, entries, "discovery named what can be no node");
+                warn!(
+                    strategy,
+                    entries,
+                    "discovery named what can be no node, and is left out: mend these entries, or \
+                     remove them"
+                );
             }
         }
         if !self.automatic {

@@ -26,7 +26,7 @@ pub enum TlsError {
         source: std::io::Error,
     },
     /// A file is longer than any of these files should be.
-    #[error("{}: longer than {MAX_FILE} bytes", path.display())]
+    #[error("{}: longer than {MAX_FILE} bytes: is it the file that was meant?", path.display())]
     TooLong {
         /// The file.
         path: PathBuf,
@@ -94,7 +94,11 @@ pub enum TlsError {
         message: String,
     },
     /// The key is not the certificate's.
-    #[error("{}: not the key of the certificate in {}", key.display(), cert.display())]
+    #[error(
+        "{}: not the key of the certificate in {}: name the two that belong together",
+        key.display(),
+        cert.display()
+    )]
     KeyMismatch {
         /// The key file.
         key: PathBuf,

@@ -35,7 +35,8 @@ impl Membership {
     fn say(&mut self, now: Duration, said: Attributes) -> Result<(), Refused> {
         if !said.is_bounded() {
             return Err(Refused::BadRequest(
-                "a text is too long, or has control characters in it".to_owned(),
+                "a text is too long, or has control characters in it: shorten it, to one line"
+                    .to_owned(),
             ));
         }
         if said == self.attributes {

@@ -98,7 +98,10 @@ impl Membership {
             return Err(Refused::BadRequest(format!("{node} cannot invite itself")));
         }
         if self.state() == State::Left {
-            return Err(Refused::Conflict(format!("{} has left its cluster", self.me.node)));
+            return Err(Refused::Conflict(format!(
+                "{} has left its cluster, and can invite nobody: have it join one first",
+                self.me.node
+            )));
         }
         if self.table.member(&node).is_some_and(Record::is_running) {
             return Ok(true);
@@ -115,7 +118,9 @@ impl Membership {
         intent: Intent,
     ) -> Result<bool, Refused> {
         if self.pending.len() >= MAX_PENDING {
-            return Err(Refused::Conflict("too many requests are under way".to_owned()));
+            return Err(Refused::Conflict(
+                "too many requests are under way: try again when they are done".to_owned(),
+            ));
         }
         let deadline = now + self.settings.timing.request_timeout;
         self.pending.insert(request, Pending { node: node.clone(), intent, deadline });
@@ -160,9 +165,9 @@ impl Membership {
     /// A node that requests wait for could not be dialled: certain failures end them.
     pub(super) fn fail_requests(&mut self, node: &NodeName, failure: &DialFailure) {
         let refused = match failure {
-            DialFailure::Refused => {
-                Refused::Unreachable(format!("{node}: nothing listens on its mesh port"))
-            }
+            DialFailure::Refused => Refused::Unreachable(format!(
+                "{node}: nothing listens on its mesh port: start its agent"
+            )),
             DialFailure::Unreachable(text) => Refused::Unreachable(format!("{node}: {text}")),
             DialFailure::Rejected(text) => Refused::Conflict(format!("{node}: {text}")),
             DialFailure::Yield => return,
@@ -284,7 +289,9 @@ impl Membership {
             let node = self.pending.get(&request).map(|p| p.node.to_string()).unwrap_or_default();
             self.end_request(
                 request,
-                Refused::Unreachable(format!("{node} did not answer in time")),
+                Refused::Unreachable(format!(
+                    "{node} did not answer in time: muster doctor looks at what is between the two"
+                )),
             );
         }
         self.close_idle(now);

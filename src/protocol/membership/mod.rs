@@ -225,9 +225,16 @@ impl Membership {
         if self.me.standing == Standing::Left {
             return;
         }
-        if self.id.is_none() && !self.settings.automatic {
-            let id = self.fresh_id();
-            self.adopt(now, id);
+        match self.id {
+            Some(id) => {
+                self.joined_at = Some(now);
+                self.note(Note::Joined(id));
+            }
+            None if !self.settings.automatic => {
+                let id = self.fresh_id();
+                self.adopt(now, id);
+            }
+            None => {}
         }
         for record in records.iter().filter(|r| r.node != self.me.node && door::is_sound(r)) {
             let record = match record.standing {
@@ -246,10 +253,6 @@ impl Membership {
             if record.is_member() {
                 self.links.plan(&record.node, now);
             }
-        }
-        if let Some(id) = self.id {
-            self.joined_at = Some(now);
-            self.effects.push_back(Effect::Note(Note::Joined(id)));
         }
     }
 

@@ -500,6 +500,23 @@ fn the_members_that_stopped_are_known_by_name() {
     assert_eq!((table.member_count(), table.running_count()), (4, 3));
 }
 
+/// In manual mode a node founds its cluster as it starts; the fault was that it said so twice.
+#[test]
+fn a_start_says_once_which_cluster_it_is_in() {
+    let mut durable = Durable::default();
+    for _start in 0..2 {
+        let mut machine = Membership::new(settings(1, false), durable.clone(), Duration::ZERO, 7);
+        let mut said = Vec::new();
+        while let Some(effect) = machine.poll_effect() {
+            if let Effect::Note(Note::Joined(id)) = effect {
+                said.push(id);
+            }
+        }
+        assert_eq!(said, [machine.id().unwrap()]);
+        durable = machine.durable();
+    }
+}
+
 /// Simulator, seed 9217: what came first after the pause counted it once more each, and
 /// the probe under way was waited for more than a minute.
 #[test]
