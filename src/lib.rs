@@ -40,8 +40,8 @@
 //! | [`api`] | HTTP over snapshots, commands and events | [`attributes`], [`broker`], [`command`], [`config`], [`events`], [`mesh`], [`metrics`], [`node`], [`notices`], [`reach`], [`ready`], [`secret`], [`throttle`], [`view`], [`watched`] |
 //! | [`ready`] | whether a snapshot is where its configuration wants it, and what is amiss | [`attributes`], [`config`], [`node`], [`view`] |
 //! | [`command`] | what may be asked of a running agent | [`protocol`]`::membership` |
-//! | [`discovery`] | one trait, one file a strategy, one runner | [`backoff`], [`config`], [`cookies`], [`metrics`], [`node`], [`secret`] |
-//! | [`mesh`] | sockets: listen, dial, TCP, TLS, one driver per link | [`cookies`], [`escape`], [`metrics`], [`node`], [`protocol`]`::dist`, [`resolve`], [`secret`], [`throttle`], [`watched`] |
+//! | [`discovery`] | one trait, one file a strategy, one runner | [`backoff`], [`config`], [`cookies`], [`metrics`], [`node`], [`secret`], [`verifier`] |
+//! | [`mesh`] | sockets: listen, dial, TCP, TLS, one driver per link | [`cookies`], [`escape`], [`metrics`], [`node`], [`protocol`]`::dist`, [`resolve`], [`secret`], [`throttle`], [`verifier`], [`watched`] |
 //! | [`config`] | text to a typed, validated [`config::Config`] | [`attributes`], [`cookies`], [`node`], [`secret`] |
 //! | [`protocol`] | the pure core: no tokio, no sockets, no clock, no global randomness | [`attributes`], [`backoff`], [`escape`], [`node`], [`secret`] |
 //! | [`reach`] | who reaches whom: question, answer, matrix | [`node`], [`view`] |
@@ -49,6 +49,7 @@
 //! | [`view`], [`resolve`] | what is seen of members; a name's addresses | [`attributes`], [`node`] |
 //! | [`broker`] | what this node's agent knows of the broker next door | [`attributes`] |
 //! | [`cookies`] | the cookies in use | [`secret`] |
+//! | [`verifier`] | certificates judged by rules of ours | nothing |
 //! | [`notices`] | the board of standing troubles | [`escape`] |
 //! | [`attributes`], [`backoff`], [`escape`], [`metrics`], [`node`], [`secret`], [`throttle`], [`watched`] | the words everybody uses | nothing |
 //!
@@ -80,5 +81,6 @@ pub mod ready;
 pub mod resolve;
 pub mod secret;
 pub mod throttle;
+pub mod verifier;
 pub mod view;
 pub mod watched;

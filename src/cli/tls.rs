@@ -1,17 +1,15 @@
 //! HTTPS to an agent with `agent.api.tls`.
 
 use std::path::{Path, PathBuf};
-use std::sync::Arc;
 
-use rustls::client::danger::{HandshakeSignatureValid, ServerCertVerified, ServerCertVerifier};
-use rustls::crypto::{CryptoProvider, verify_tls12_signature, verify_tls13_signature};
 use rustls::pki_types::pem::PemObject as _;
 use rustls::pki_types::{CertificateDer, ServerName, UnixTime};
-use rustls::{CertificateError, ClientConfig, DigitallySignedStruct, SignatureScheme};
+use rustls::{CertificateError, ClientConfig};
 
 use super::error::CliError;
 use crate::config::ClientTls;
 use crate::discovery;
+use crate::verifier::{Rule, Verifier};
 
 /// Whom to trust, and what to show.
 #[derive(Clone, Debug, Default)]
@@ -44,7 +42,8 @@ pub(super) fn client_config(files: TlsFiles) -> Result<ClientConfig, CliError> {
     let mut config = discovery::client_config(Some(&options), &[b"http/1.1"])
         .map_err(|error| CliError::Failed(format!("TLS to the agent: {error}")))?;
     if let Some(pinned) = pinned {
-        config.dangerous().set_certificate_verifier(Arc::new(pinned));
+        let verifier = Verifier::new(pinned, config.crypto_provider());
+        config.dangerous().set_certificate_verifier(verifier);
     }
     Ok(config)
 }
@@ -89,16 +88,12 @@ pub(super) fn reason(error: &rustls::Error) -> String {
 
 /// Trusts one certificate.
 #[derive(Debug)]
-struct Pinned {
-    certificate: CertificateDer<'static>,
-    provider: CryptoProvider,
-}
+struct Pinned(CertificateDer<'static>);
 
 impl Pinned {
     fn read(path: &Path) -> Result<Self, CliError> {
-        let provider = rustls::crypto::ring::default_provider();
         match CertificateDer::from_pem_file(path) {
-            Ok(certificate) => Ok(Self { certificate, provider }),
+            Ok(certificate) => Ok(Self(certificate)),
             Err(error) => {
                 let path = path.display();
                 let text = format!("agent.api.tls.certfile {path}: {error}; --cacert does without");
@@ -108,46 +103,25 @@ impl Pinned {
     }
 }
 
-impl ServerCertVerifier for Pinned {
-    fn verify_server_cert(
+impl Rule for Pinned {
+    fn judge(
         &self,
-        end_entity: &CertificateDer<'_>,
+        leaf: &CertificateDer<'_>,
         _intermediates: &[CertificateDer<'_>],
-        _server_name: &ServerName<'_>,
-        _ocsp_response: &[u8],
+        _name: Option<&ServerName<'_>>,
         _now: UnixTime,
-    ) -> Result<ServerCertVerified, rustls::Error> {
-        match *end_entity == self.certificate {
-            true => Ok(ServerCertVerified::assertion()),
+    ) -> Result<(), rustls::Error> {
+        match *leaf == self.0 {
+            true => Ok(()),
             false => Err(CertificateError::ApplicationVerificationFailure.into()),
         }
-    }
-
-    fn verify_tls12_signature(
-        &self,
-        message: &[u8],
-        cert: &CertificateDer<'_>,
-        dss: &DigitallySignedStruct,
-    ) -> Result<HandshakeSignatureValid, rustls::Error> {
-        verify_tls12_signature(message, cert, dss, &self.provider.signature_verification_algorithms)
-    }
-
-    fn verify_tls13_signature(
-        &self,
-        message: &[u8],
-        cert: &CertificateDer<'_>,
-        dss: &DigitallySignedStruct,
-    ) -> Result<HandshakeSignatureValid, rustls::Error> {
-        verify_tls13_signature(message, cert, dss, &self.provider.signature_verification_algorithms)
-    }
-
-    fn supported_verify_schemes(&self) -> Vec<SignatureScheme> {
-        self.provider.signature_verification_algorithms.supported_schemes()
     }
 }
 
 #[cfg(test)]
 mod tests {
+    use std::sync::Arc;
+
     use rcgen::{BasicConstraints, CertificateParams, IsCa, Issuer, KeyPair};
     use rustls::ServerConfig;
     use rustls::pki_types::PrivateKeyDer;

@@ -6,18 +6,17 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use pkcs8::EncryptedPrivateKeyInfoRef;
-use rustls::client::danger::{HandshakeSignatureValid, ServerCertVerified, ServerCertVerifier};
+use rustls::client::danger::ServerCertVerifier as _;
 use rustls::client::{WebPkiServerVerifier, verify_server_name};
-use rustls::crypto::{CryptoProvider, verify_tls12_signature, verify_tls13_signature};
+use rustls::crypto::CryptoProvider;
 use rustls::pki_types::pem::PemObject;
 use rustls::pki_types::{CertificateDer, PrivateKeyDer, PrivatePkcs8KeyDer, ServerName, UnixTime};
 use rustls::server::ParsedCertificate;
-use rustls::{
-    CertificateError, ClientConfig, DigitallySignedStruct, RootCertStore, SignatureScheme,
-};
+use rustls::{CertificateError, ClientConfig, RootCertStore};
 use x509_cert::der::Decode as _;
 
 use crate::config::ClientTls;
+use crate::verifier::{Rule, Verifier};
 
 /// Why the options cannot be used. The operator's to mend; nothing was changed.
 #[derive(Debug, thiserror::Error)]
@@ -57,10 +56,11 @@ pub(crate) fn client_config(
     let builder = ClientConfig::builder_with_provider(Arc::clone(&provider))
         .with_safe_default_protocol_versions()?;
     let builder = if tls.is_some_and(|tls| !tls.verify) {
-        builder.dangerous().with_custom_certificate_verifier(Arc::new(AcceptAny(provider)))
+        builder.dangerous().with_custom_certificate_verifier(Verifier::new(AcceptAny, &provider))
     } else {
-        let verifier = Listed::new(tls.and_then(|tls| tls.cacertfile.as_deref()), provider)?;
-        builder.dangerous().with_custom_certificate_verifier(Arc::new(verifier))
+        let file = tls.and_then(|tls| tls.cacertfile.as_deref());
+        let rule = Listed::new(file, Arc::clone(&provider))?;
+        builder.dangerous().with_custom_certificate_verifier(Verifier::new(rule, &provider))
     };
     let identity = tls.map(|tls| (tls.certfile.as_deref(), tls.keyfile.as_deref()));
     let mut config = match identity {
@@ -172,91 +172,38 @@ fn in_time(cert: &CertificateDer<'_>, now: UnixTime) -> Result<(), CertificateEr
     }
 }
 
-impl ServerCertVerifier for Listed {
-    fn verify_server_cert(
+impl Rule for Listed {
+    fn judge(
         &self,
-        end_entity: &CertificateDer<'_>,
+        leaf: &CertificateDer<'_>,
         intermediates: &[CertificateDer<'_>],
-        server_name: &ServerName<'_>,
-        ocsp_response: &[u8],
+        name: Option<&ServerName<'_>>,
         now: UnixTime,
-    ) -> Result<ServerCertVerified, rustls::Error> {
-        let verified = self.webpki.verify_server_cert(
-            end_entity,
-            intermediates,
-            server_name,
-            ocsp_response,
-            now,
-        );
-        match verified {
-            Err(error) if is_own_ca(&error) && self.listed.contains(end_entity) => {
-                in_time(end_entity, now)?;
-                verify_server_name(&ParsedCertificate::try_from(end_entity)?, server_name)?;
-                Ok(ServerCertVerified::assertion())
+    ) -> Result<(), rustls::Error> {
+        let name = name.ok_or(CertificateError::ApplicationVerificationFailure)?;
+        match self.webpki.verify_server_cert(leaf, intermediates, name, &[], now) {
+            Err(error) if is_own_ca(&error) && self.listed.contains(leaf) => {
+                in_time(leaf, now)?;
+                verify_server_name(&ParsedCertificate::try_from(leaf)?, name)
             }
-            verified => verified,
+            verified => verified.map(drop),
         }
-    }
-
-    fn verify_tls12_signature(
-        &self,
-        message: &[u8],
-        cert: &CertificateDer<'_>,
-        dss: &DigitallySignedStruct,
-    ) -> Result<HandshakeSignatureValid, rustls::Error> {
-        self.webpki.verify_tls12_signature(message, cert, dss)
-    }
-
-    fn verify_tls13_signature(
-        &self,
-        message: &[u8],
-        cert: &CertificateDer<'_>,
-        dss: &DigitallySignedStruct,
-    ) -> Result<HandshakeSignatureValid, rustls::Error> {
-        self.webpki.verify_tls13_signature(message, cert, dss)
-    }
-
-    fn supported_verify_schemes(&self) -> Vec<SignatureScheme> {
-        self.webpki.supported_verify_schemes()
     }
 }
 
 /// `verify_none`: any certificate will do, though its owner must hold the key.
 #[derive(Debug)]
-struct AcceptAny(Arc<CryptoProvider>);
+struct AcceptAny;
 
-impl ServerCertVerifier for AcceptAny {
-    fn verify_server_cert(
+impl Rule for AcceptAny {
+    fn judge(
         &self,
-        _end_entity: &CertificateDer<'_>,
+        _leaf: &CertificateDer<'_>,
         _intermediates: &[CertificateDer<'_>],
-        _server_name: &ServerName<'_>,
-        _ocsp_response: &[u8],
+        _name: Option<&ServerName<'_>>,
         _now: UnixTime,
-    ) -> Result<ServerCertVerified, rustls::Error> {
-        Ok(ServerCertVerified::assertion())
-    }
-
-    fn verify_tls12_signature(
-        &self,
-        message: &[u8],
-        cert: &CertificateDer<'_>,
-        dss: &DigitallySignedStruct,
-    ) -> Result<HandshakeSignatureValid, rustls::Error> {
-        verify_tls12_signature(message, cert, dss, &self.0.signature_verification_algorithms)
-    }
-
-    fn verify_tls13_signature(
-        &self,
-        message: &[u8],
-        cert: &CertificateDer<'_>,
-        dss: &DigitallySignedStruct,
-    ) -> Result<HandshakeSignatureValid, rustls::Error> {
-        verify_tls13_signature(message, cert, dss, &self.0.signature_verification_algorithms)
-    }
-
-    fn supported_verify_schemes(&self) -> Vec<SignatureScheme> {
-        self.0.signature_verification_algorithms.supported_schemes()
+    ) -> Result<(), rustls::Error> {
+        Ok(())
     }
 }
 

@@ -19,6 +19,7 @@ use super::material::{TlsError, certificates, private_key, read, roots};
 use super::optfile::{self, DistOptions, MAX_CHAIN_DEPTH, SideOptions, Sni, Verify, Versions};
 use super::verify::{AcceptedPeer, Chain, DialedPeer, Usage};
 use crate::node::NodeName;
+use crate::verifier::Verifier;
 
 /// What a set of files amounts to. Immutable; a reload makes a new one.
 #[derive(Debug)]
@@ -225,7 +226,9 @@ fn server_config(
         .with_protocol_versions(&versions(side))
         .map_err(failed)?;
     let builder = match chain {
-        Some(chain) => builder.with_client_cert_verifier(Arc::new(AcceptedPeer { chain })),
+        Some(chain) => {
+            builder.with_client_cert_verifier(Verifier::new(AcceptedPeer { chain }, provider))
+        }
         None => builder.with_no_client_auth(),
     };
     let mut config = builder.with_single_cert(certs, key).map_err(failed)?;
@@ -244,13 +247,12 @@ fn client_config(
 ) -> Result<ClientConfig, TlsError> {
     let Own { path, key_path, chain: certs, key } = own;
     let failed = |error: rustls::Error| key_error(path.clone(), key_path.clone(), &error);
-    let verifier =
-        DialedPeer { chain, node: None, algorithms: provider.signature_verification_algorithms };
+    let verifier = Verifier::new(DialedPeer { chain, node: None }, provider);
     let mut config = ClientConfig::builder_with_provider(Arc::clone(provider))
         .with_protocol_versions(&versions(side))
         .map_err(failed)?
         .dangerous()
-        .with_custom_certificate_verifier(Arc::new(verifier))
+        .with_custom_certificate_verifier(verifier)
         .with_client_auth_cert(certs, key)
         .map_err(failed)?;
     config.resumption = Resumption::disabled();

@@ -58,6 +58,7 @@ use self::optfile::Sni;
 use self::reload::Reload;
 use self::verify::DialedPeer;
 use crate::node::{Host, NodeName};
+use crate::verifier::Verifier;
 use crate::watched::Watched;
 
 /// Reading PEM files, for other parts that speak TLS.
@@ -292,12 +293,9 @@ impl TlsContext {
         let mut config = ClientConfig::clone(&material.client);
         config.alpn_protocols = vec![Crossing::new(&self.0.own, node).as_bytes().to_vec()];
         if let Some(chain) = material.dialed_chain.as_ref().filter(|_| self.0.verify_node_name) {
-            let verifier = DialedPeer {
-                chain: Some(Arc::clone(chain)),
-                node: Some(node.clone()),
-                algorithms: material.client.crypto_provider().signature_verification_algorithms,
-            };
-            config.dangerous().set_certificate_verifier(Arc::new(verifier));
+            let rule = DialedPeer { chain: Some(Arc::clone(chain)), node: Some(node.clone()) };
+            let verifier = Verifier::new(rule, material.client.crypto_provider());
+            config.dangerous().set_certificate_verifier(verifier);
         }
         Arc::new(config)
     }

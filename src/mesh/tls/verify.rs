@@ -6,18 +6,14 @@
 
 use std::sync::Arc;
 
-use rustls::client::danger::{HandshakeSignatureValid, ServerCertVerified, ServerCertVerifier};
-use rustls::crypto::{WebPkiSupportedAlgorithms, verify_tls12_signature, verify_tls13_signature};
+use rustls::crypto::WebPkiSupportedAlgorithms;
 use rustls::pki_types::{CertificateDer, ServerName, UnixTime};
-use rustls::server::danger::{ClientCertVerified, ClientCertVerifier};
-use rustls::{
-    CertificateError, DigitallySignedStruct, DistinguishedName, Error, OtherError, RootCertStore,
-    SignatureScheme,
-};
+use rustls::{CertificateError, DistinguishedName, Error, OtherError, RootCertStore};
 use webpki::{EndEntityCert, KeyUsage};
 
 use super::identity::CertNames;
 use crate::node::NodeName;
+use crate::verifier::Rule;
 
 /// A chain that is longer than the options allow.
 #[derive(Debug, thiserror::Error)]
@@ -128,47 +124,22 @@ pub(super) struct DialedPeer {
     pub(super) chain: Option<Arc<Chain>>,
     /// The node the certificate must speak for.
     pub(super) node: Option<NodeName>,
-    pub(super) algorithms: WebPkiSupportedAlgorithms,
 }
 
-impl ServerCertVerifier for DialedPeer {
-    fn verify_server_cert(
+impl Rule for DialedPeer {
+    fn judge(
         &self,
         leaf: &CertificateDer<'_>,
         intermediates: &[CertificateDer<'_>],
-        _name: &ServerName<'_>,
-        _ocsp: &[u8],
+        _name: Option<&ServerName<'_>>,
         now: UnixTime,
-    ) -> Result<ServerCertVerified, Error> {
-        if let Some(chain) = &self.chain {
-            chain.verify(leaf, intermediates, now, Usage::Server)?;
-            if let Some(node) = &self.node {
-                CertNames::read(leaf).and_then(|names| names.check(node)).map_err(other)?;
-            }
+    ) -> Result<(), Error> {
+        let Some(chain) = &self.chain else { return Ok(()) };
+        chain.verify(leaf, intermediates, now, Usage::Server)?;
+        match &self.node {
+            Some(node) => CertNames::read(leaf).and_then(|names| names.check(node)).map_err(other),
+            None => Ok(()),
         }
-        Ok(ServerCertVerified::assertion())
-    }
-
-    fn verify_tls12_signature(
-        &self,
-        message: &[u8],
-        cert: &CertificateDer<'_>,
-        dss: &DigitallySignedStruct,
-    ) -> Result<HandshakeSignatureValid, Error> {
-        verify_tls12_signature(message, cert, dss, &self.algorithms)
-    }
-
-    fn verify_tls13_signature(
-        &self,
-        message: &[u8],
-        cert: &CertificateDer<'_>,
-        dss: &DigitallySignedStruct,
-    ) -> Result<HandshakeSignatureValid, Error> {
-        verify_tls13_signature(message, cert, dss, &self.algorithms)
-    }
-
-    fn supported_verify_schemes(&self) -> Vec<SignatureScheme> {
-        self.algorithms.supported_schemes()
     }
 }
 
@@ -178,40 +149,18 @@ pub(super) struct AcceptedPeer {
     pub(super) chain: Arc<Chain>,
 }
 
-impl ClientCertVerifier for AcceptedPeer {
-    fn root_hint_subjects(&self) -> &[DistinguishedName] {
-        &self.chain.subjects
-    }
-
-    fn verify_client_cert(
+impl Rule for AcceptedPeer {
+    fn judge(
         &self,
         leaf: &CertificateDer<'_>,
         intermediates: &[CertificateDer<'_>],
+        _name: Option<&ServerName<'_>>,
         now: UnixTime,
-    ) -> Result<ClientCertVerified, Error> {
-        self.chain.verify(leaf, intermediates, now, Usage::Client)?;
-        Ok(ClientCertVerified::assertion())
+    ) -> Result<(), Error> {
+        self.chain.verify(leaf, intermediates, now, Usage::Client)
     }
 
-    fn verify_tls12_signature(
-        &self,
-        message: &[u8],
-        cert: &CertificateDer<'_>,
-        dss: &DigitallySignedStruct,
-    ) -> Result<HandshakeSignatureValid, Error> {
-        verify_tls12_signature(message, cert, dss, &self.chain.algorithms)
-    }
-
-    fn verify_tls13_signature(
-        &self,
-        message: &[u8],
-        cert: &CertificateDer<'_>,
-        dss: &DigitallySignedStruct,
-    ) -> Result<HandshakeSignatureValid, Error> {
-        verify_tls13_signature(message, cert, dss, &self.chain.algorithms)
-    }
-
-    fn supported_verify_schemes(&self) -> Vec<SignatureScheme> {
-        self.chain.algorithms.supported_schemes()
+    fn subjects(&self) -> &[DistinguishedName] {
+        &self.chain.subjects
     }
 }
