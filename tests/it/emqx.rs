@@ -23,7 +23,6 @@ use tokio::task::JoinHandle;
 
 use crate::support::broker::{Site, until};
 use crate::support::pki::{Ca, TlsFiles};
-use crate::support::programs::skip_without;
 
 /// Short where the product waits for people and networks.
 fn times() -> Times {
@@ -265,10 +264,7 @@ async fn a_wrong_cookie_is_a_notice() {
 
 #[tokio::test]
 async fn a_broker_is_asked_over_tls() {
-    if skip_without(&["erl", "erlc"]) {
-        return;
-    }
-    let site = Site::new().await;
+    let Some(site) = Site::new().await else { return };
     let a = site.name(2);
     let ca = Ca::new("the cluster's");
     let leaf = ca.leaf(&["dns:127.0.0.2", "ip:127.0.0.2"]);

@@ -5,7 +5,6 @@ use muster::view::MemberStatus;
 
 use super::{Agent, times};
 use crate::support::broker::{Broker, Site, until};
-use crate::support::programs::skip_without;
 
 /// Two brokers that are one cluster.
 async fn pair(a: &mut Broker, b: &mut Broker) {
@@ -46,10 +45,7 @@ async fn single_brokers_become_one_cluster_one_by_one() {
 
 #[tokio::test]
 async fn a_new_broker_waits_while_another_member_is_stopped() {
-    if skip_without(&["erl", "erlc"]) {
-        return;
-    }
-    let site = Site::new().await;
+    let Some(site) = Site::new().await else { return };
     let (a, b, c) = (site.name(2), site.name(3), site.name(4));
     let mut first = site.broker(2).await;
     first.set("stopped", &format!("['{b}']")).await;
@@ -108,10 +104,7 @@ async fn every_refusal_is_said_and_tried_again() {
 
 #[tokio::test]
 async fn a_broker_without_the_management_module_joins_by_ekka() {
-    if skip_without(&["erl", "erlc"]) {
-        return;
-    }
-    let site = Site::new().await;
+    let Some(site) = Site::new().await else { return };
     let (a, b) = (site.name(2), site.name(3));
     let _seed = site.broker(2).await;
     let _broker = site.start(3, &["a"], &[]).await;
@@ -129,7 +122,8 @@ async fn a_join_without_an_answer_is_not_repeated() {
     let agent = Agent::start(&b, &[&a, &b], true);
     agent.drives(DriveState::Joining, "").await;
     agent.drives(DriveState::Blocked, "restart the broker").await;
-    // Not even when it seems to be well again.
+    // Not even when it seems to be well again. Time itself is the subject: attempts that are
+    // made are never further apart.
     broker.set("restarting", "false").await;
     broker.set("join", "ok").await;
     tokio::time::sleep(times().retry_most * 2).await;

@@ -6,56 +6,12 @@ use std::process::Command;
 use serde_json::json;
 
 use super::script;
-use crate::support::agent::{Agent, Ground, Spec};
+use crate::support::agent::{Ground, Spec};
 use crate::support::dns::answered_by;
 use crate::support::netns::skip_without_root;
 use crate::support::programs::skip_without;
+use crate::support::told::{TOLD, doctor, told, wait_notice};
 use crate::support::wait::{LONG, eventually};
-
-/// Whether a trouble stands, in each of the places; with how many log lines.
-#[derive(Debug, PartialEq, Eq)]
-struct Told {
-    log: usize,
-    verbose: bool,
-    metric: bool,
-    doctor: bool,
-}
-
-const TOLD: Told = Told { log: 1, verbose: true, metric: true, doctor: true };
-
-fn doctor(agent: &Agent) -> String {
-    let output = Command::new(env!("CARGO_BIN_EXE_muster"))
-        .args(["doctor", "-c"])
-        .arg(agent.config_path())
-        .output()
-        .unwrap();
-    String::from_utf8(output.stdout).unwrap()
-}
-
-fn told(agent: &Agent, check: &str, doctor: &str) -> Told {
-    let notices = agent.get("/readyz?verbose")["notices"].take();
-    let verbose = notices.as_array().unwrap().iter().any(|notice| notice["name"] == check);
-    let metric = format!("muster_health_reason{{check={check:?}}}");
-    let finding = format!("notice       {check}: ");
-    let warnings = format!("check={check}");
-    let log = agent.logs();
-    let raised = log.lines().filter(|line| line.contains("WARN") && line.contains(&warnings));
-    Told {
-        log: raised.count(),
-        verbose,
-        metric: agent.metric(&metric) == 1,
-        doctor: doctor.lines().any(|line| line.contains(&finding)),
-    }
-}
-
-#[track_caller]
-fn wait_notice(agent: &Agent, check: &str, there: bool) {
-    eventually(&format!("{check} to be {there}"), LONG, || {
-        let notices = agent.get("/readyz?verbose")["notices"].take();
-        let found = notices.as_array()?.iter().any(|notice| notice["name"] == check);
-        (found == there).then_some(())
-    });
-}
 
 #[test]
 fn every_failure_is_told_in_four_places() {
@@ -104,6 +60,76 @@ fn every_failure_is_told_in_four_places() {
     std::fs::write(&source, "good").unwrap();
     wait_notice(&agent, &checks[2], false);
     assert_eq!(std::fs::read_to_string(&target).unwrap(), "good");
+}
+
+/// A hook that is slower than what happens.
+#[test]
+fn events_that_a_hook_has_no_time_for_are_told() {
+    let ground = Ground::new(1);
+    let home = ground.directory.path();
+    let go = home.join("go");
+    let slow = script(home, "slow", &format!("until test -e {go:?}; do sleep 0.02; done"));
+    let agent = Spec::new(&ground, 1)
+        .line(&format!("agent.hooks = [{{ on = [member_updated], command = [{slow:?}] }}]"))
+        .start();
+    let check = format!("hook_dropped {}", slow.display());
+    // One is told of, 256 wait.
+    for time in 0..300 {
+        let reason = json!({ "reason": time.to_string() });
+        assert_eq!(agent.put("/api/v1/node/drain", &reason).status, 200);
+    }
+    wait_notice(&agent, &check, true);
+    let findings = doctor(&agent);
+    assert_eq!(told(&agent, &check, &findings), TOLD, "{findings}\n{}", agent.logs());
+    let dropped = format!("muster_hook_dropped_total{{hook={slow:?}}}");
+    assert!(agent.metric(&dropped) > 0);
+    std::fs::write(&go, "").unwrap();
+    wait_notice(&agent, &check, false);
+}
+
+/// The system refuses what the DNS server asks of its sockets, and no others'.
+#[test]
+fn a_socket_that_fails_is_told() {
+    if skip_without(&["cc"]) {
+        return;
+    }
+    let ground = Ground::new(1);
+    let home = ground.directory.path();
+    let [library, failing] = ["refuse.so", "failing"].map(|name| home.join(name));
+    let source = concat!(env!("CARGO_MANIFEST_DIR"), "/tests/it/follow/refuse.c");
+    let compiled = Command::new("cc")
+        .args(["-shared", "-fPIC", "-Wall", "-Werror", "-o"])
+        .arg(&library)
+        .arg(source)
+        .status()
+        .unwrap();
+    assert!(compiled.success());
+    let port = ground.ports.spare(1);
+    let agent = Spec::new(&ground, 1)
+        .line(&format!("agent.dns.listen = \"127.0.0.1:{port}\""))
+        .env("LD_PRELOAD", library.to_str().unwrap())
+        .env("REFUSED_PORT", &port.to_string())
+        .env("REFUSED_WHILE", failing.to_str().unwrap())
+        .start();
+    let server = format!("127.0.0.1:{port}").parse().unwrap();
+    assert_eq!(answered_by(server, "nodes.tests.muster"), Some(1));
+    std::fs::write(&failing, "").unwrap();
+    // They are noticed with the next query.
+    std::net::UdpSocket::bind("127.0.0.1:0").unwrap().send_to(b"query", server).unwrap();
+    let waiting = std::net::TcpStream::connect(server).unwrap();
+    for check in ["dns_udp", "dns_tcp"] {
+        wait_notice(&agent, check, true);
+    }
+    let findings = doctor(&agent);
+    for check in ["dns_udp", "dns_tcp"] {
+        assert_eq!(told(&agent, check, &findings), TOLD, "{findings}\n{}", agent.logs());
+    }
+    std::fs::remove_file(&failing).unwrap();
+    for check in ["dns_udp", "dns_tcp"] {
+        wait_notice(&agent, check, false);
+    }
+    drop(waiting);
+    assert_eq!(answered_by(server, "nodes.tests.muster"), Some(1));
 }
 
 /// File systems of the agent's own: one without room, one that cannot be written.

@@ -28,10 +28,7 @@ impl Site {
     /// With a broker on each of the hosts from 2 on, and their names; `None`, which is said,
     /// where there is no Erlang and the test is to be skipped.
     pub async fn with<const N: usize>() -> Option<(Self, [String; N], [Broker; N])> {
-        if skip_without(&["erl", "erlc"]) {
-            return None;
-        }
-        let site = Self::new().await;
+        let site = Self::new().await?;
         let mut brokers = Vec::new();
         for host in (2..).take(N) {
             brokers.push(site.broker(host).await);
@@ -40,8 +37,12 @@ impl Site {
         Some((site, names.try_into().ok()?, brokers.try_into().ok()?))
     }
 
-    pub async fn new() -> Self {
-        Self::on(free_port()).await
+    /// Without brokers; `None` as [`Site::with`].
+    pub async fn new() -> Option<Self> {
+        if skip_without(&["erl", "erlc"]) {
+            return None;
+        }
+        Some(Self::on(free_port()).await)
     }
 
     /// All of its brokers listen on this port.

@@ -28,5 +28,6 @@ pub mod pki;
 pub mod programs;
 pub mod slow_wire;
 pub mod soak;
+pub mod told;
 pub mod wait;
 pub mod watch;
