@@ -40,12 +40,26 @@ pub(super) fn client_config(files: TlsFiles) -> Result<ClientConfig, CliError> {
         server_name: None,
     };
     let mut config = discovery::client_config(Some(&options), &[b"http/1.1"])
-        .map_err(|error| CliError::Failed(format!("TLS to the agent: {error}")))?;
+        .map_err(|error| CliError::Failed(format!("TLS to the agent: {}", flags(&error))))?;
     if let Some(pinned) = pinned {
         let verifier = Verifier::new(pinned, config.crypto_provider());
         config.dangerous().set_certificate_verifier(verifier);
     }
     Ok(config)
+}
+
+/// What is wrong with a file, by the flag that names it.
+fn flags(error: &discovery::TlsError) -> String {
+    let discovery::TlsError::File { option, path, reason } = error else {
+        return error.to_string();
+    };
+    let flag = match *option {
+        "cacertfile" => "--cacert",
+        "certfile" => "--cert",
+        "keyfile" => "--key",
+        other => other,
+    };
+    format!("{flag} {path}: {reason}")
 }
 
 /// Why TLS failed, and what to do, in an operator's words.
@@ -216,5 +230,19 @@ mod tests {
         assert_eq!(ask(&target, files.clone()).await.unwrap(), Value::Null);
         let target = serve(misnamed.server).await;
         assert!(ask(&target, files).await.is_err());
+    }
+
+    #[test]
+    fn a_file_that_cannot_be_used_is_named_by_its_flag() {
+        let none = || Some(PathBuf::from("/no/such/file"));
+        for (flag, files) in [
+            ("--cacert", TlsFiles { cacert: none(), ..TlsFiles::default() }),
+            ("--cert", TlsFiles { cert: none(), key: none(), ..TlsFiles::default() }),
+        ] {
+            let error = client_config(files).unwrap_err().to_string();
+            let begin = format!("TLS to the agent: {flag} /no/such/file: ");
+            // Where the system has no CAs, these come first.
+            assert!(error.starts_with(&begin) || error.contains("no CA"), "{error}");
+        }
     }
 }

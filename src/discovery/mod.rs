@@ -32,7 +32,7 @@ pub use k8s::K8s;
 pub use mcast::Mcast;
 pub use runner::{DiscoveryEvent, DiscoveryHandle, MAX_NODES, STOP_DEADLINE};
 pub use static_seeds::Fixed;
-pub(crate) use tls::client_config;
+pub(crate) use tls::{TlsError, client_config};
 
 /// A boxed future, so that strategies can be chosen at run time.
 pub type BoxFuture<'a, T> = Pin<Box<dyn Future<Output = T> + Send + 'a>>;
