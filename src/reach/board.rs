@@ -52,6 +52,7 @@ struct Asked {
 #[derive(Debug, Default)]
 pub struct Board {
     asked: Mutex<BTreeMap<NodeName, Asked>>,
+    woken: Mutex<Option<Instant>>,
     looked: Notify,
 }
 
@@ -60,10 +61,19 @@ impl Board {
         self.asked.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
+    /// Wakes who asks, unless that was done a moment ago: readers may be many and fast.
+    fn wake(&self, now: Instant) {
+        let mut woken = self.woken.lock().unwrap_or_else(PoisonError::into_inner);
+        if woken.is_none_or(|at| now.saturating_duration_since(at) >= AGAIN) {
+            *woken = Some(now);
+            self.looked.notify_one();
+        }
+    }
+
     /// Somebody looks: has the members asked, and reads what they said before.
     #[must_use]
     pub fn look(&self, now: Instant) -> BTreeMap<NodeName, Said> {
-        self.looked.notify_one();
+        self.wake(now);
         let asked = self.asked();
         let said = asked.iter().filter_map(|(node, asked)| Some((node.clone(), asked.said(now)?)));
         said.collect()
