@@ -117,15 +117,20 @@ mod tests {
         let notices = Notices::default();
         notices.set("state", "the disk is full");
         notices.set(format!("render {}", "/a"), "bad\ntemplate");
+        // Behind the render's, by name.
         let since = notices.all()[1].since;
         notices.set("state", "the disk is gone");
-        let stand = [("render /a", "bad\\u{a}template"), ("state", "the disk is gone")]
+        notices.set("hook /b", "it failed -> mend its file");
+        let render =
+            "bad\\u{a}template -> mend what the text names; muster render --dry-run tries it";
+        let hook = ("hook /b", "it failed -> mend its file");
+        let stand = [hook, ("render /a", render), ("state", "the disk is gone")]
             .map(|(check, text)| (check.to_owned(), text.to_owned()));
         assert_eq!(texts(&notices), stand);
-        assert_eq!(notices.all()[1].since, since, "the trouble is the same, in other words");
+        assert_eq!(notices.all()[2].since, since, "the trouble is the same, in other words");
         notices.clear("state");
         notices.clear("never set");
-        assert_eq!(texts(&notices), stand[..1]);
+        assert_eq!(texts(&notices), stand[..2]);
     }
 
     #[test]

@@ -237,7 +237,7 @@ mod tests {
         let none = || Some(PathBuf::from("/no/such/file"));
         for (flag, files) in [
             ("--cacert", TlsFiles { cacert: none(), ..TlsFiles::default() }),
-            ("--cert", TlsFiles { cert: none(), key: none(), ..TlsFiles::default() }),
+            ("--key", TlsFiles { cert: none(), key: none(), ..TlsFiles::default() }),
         ] {
             let error = client_config(files).unwrap_err().to_string();
             let begin = format!("TLS to the agent: {flag} /no/such/file: ");
