@@ -11,6 +11,8 @@
 #[path = "../it/support/mod.rs"]
 mod support;
 
+mod turmoil;
+
 use std::hint::spin_loop;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};

@@ -25,3 +25,13 @@ pub fn load() -> Duration {
 pub fn outage() -> Duration {
     Duration::from_secs(asked("SOAK_OUTAGE", 4))
 }
+
+/// How many agents a cluster in turmoil has (`SOAK_AGENTS`, at most 100).
+pub fn agents() -> u16 {
+    u16::try_from(asked("SOAK_AGENTS", 12)).unwrap()
+}
+
+/// For how long a cluster is in turmoil (`SOAK_TURMOIL`, in seconds).
+pub fn turmoil() -> Duration {
+    Duration::from_secs(asked("SOAK_TURMOIL", 8))
+}

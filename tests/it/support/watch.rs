@@ -18,6 +18,8 @@ pub struct Said {
     /// `up`, `suspect`, `down`; `gone`: no member any more.
     pub to: String,
     pub reason: String,
+    /// On whose word.
+    pub word_of: String,
 }
 
 /// Reads the event streams of agents, each from its oldest event, until they end.
@@ -98,5 +100,6 @@ fn said(by: &str, event: &str, data: &str) -> Said {
         (_, Some(status)) => status.to_owned(),
         (_, None) => "gone".to_owned(),
     };
-    Said { by: by.to_owned(), node: text("node"), to, reason: text("reason") }
+    let (node, reason, word_of) = (text("node"), text("reason"), text("by"));
+    Said { by: by.to_owned(), node, to, reason, word_of }
 }
