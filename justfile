@@ -23,6 +23,10 @@ doc:
 bless:
     BLESS=1 cargo nextest run --locked --test it -E 'test(/^reference::|the_reference_lists_every_metric/)'
 
+# Every set of features, and the oldest Rust
+features:
+    scripts/check-features
+
 # The documents as a book, in target/book
 book:
     scripts/book
@@ -55,6 +59,10 @@ scale *arguments:
 binary:
     scripts/build-release
     ls -lh target/release/muster
+
+# The Debian package, in target/package
+package: binary
+    scripts/package-deb
 
 # Everything that is published, in target/dist: archive, package, image, chart, bill of materials, licences, checksums
 release: binary

@@ -19,7 +19,7 @@ const DEFAULT: SocketAddr = SocketAddr::new(IpAddr::V4(Ipv4Addr::LOCALHOST), 737
 pub(super) fn client(args: &ConnectArgs) -> Result<Client, CliError> {
     match args.config.as_slice() {
         [] => client_of(args, None),
-        files => client_of(args, Some(&files::load(files)?.config)),
+        files => client_of(args, Some(&files::load_for_client(files)?)),
     }
 }
 

@@ -50,6 +50,28 @@ fn a_configuration_comes_before_the_environment_and_empty_variables_are_none() {
     assert!(stderr(&output).contains("MUSTER_URL"), "{}", stderr(&output));
 }
 
+/// As with a systemd credential, which is there for the agent alone.
+#[test]
+fn a_cookie_that_only_the_agent_can_read_stops_no_command() {
+    let ground = Ground::new(1);
+    let files = tempfile::tempdir().unwrap();
+    let cookie = files.path().join("cookie");
+    std::fs::write(&cookie, COOKIE).unwrap();
+    let line = format!("node.cookie = \"file://{}\"", cookie.display());
+    let agent = Spec::new(&ground, 1).seeds::<&str>(&[]).line(&line).start();
+    let file = agent.config_path().display().to_string();
+    std::fs::remove_file(&cookie).unwrap();
+    for command in ["members", "ready"] {
+        let output = muster(&[command, "-c", &file], &[]);
+        assert_eq!(output.status.code(), Some(0), "{command}: {}", stderr(&output));
+    }
+    // The agent itself reads it again, and cannot.
+    let output = muster(&["reload", "-c", &file], &[]);
+    assert_eq!(output.status.code(), Some(78), "{}", stderr(&output));
+    assert!(stderr(&output).contains("node.cookie"), "{}", stderr(&output));
+    assert_eq!(muster(&["check", "-c", &file], &[]).status.code(), Some(78));
+}
+
 /// HTTPS, where clients need a certificate too, as the commands meet it.
 #[test]
 fn commands_speak_tls_with_an_agent_that_wants_it() {

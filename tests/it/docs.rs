@@ -100,7 +100,8 @@ fn every_configuration_in_the_documents_loads() {
     for snippet in of_language("hocon") {
         let text = snippet
             .text
-            .replace("file:///etc/emqx/cookie", &format!("file://{}", cookie.display()));
+            .replace("file:///etc/emqx/cookie", &format!("file://{}", cookie.display()))
+            .replace("file:///etc/muster/cookie", &format!("file://{}", cookie.display()));
         let (base, over) = (directory.path().join("base.conf"), directory.path().join("over.conf"));
         std::fs::write(&base, BASE).unwrap();
         std::fs::write(&over, text).unwrap();
