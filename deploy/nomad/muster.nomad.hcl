@@ -74,7 +74,6 @@ job "brokers" {
         readonly_rootfs = true
         cap_drop        = ["all"]
         args            = ["run", "-c", "/local/muster.conf"]
-        volumes         = ["local:/local:ro", "secrets:/secrets:ro"]
         mount {
           type   = "volume"
           source = "muster"
