@@ -61,7 +61,15 @@ impl Own {
                 ("k8s", Selected::K8s),
                 ("singleton", Selected::Singleton),
             ];
-            word(&words, text)
+            let found = word(&words, text)?;
+            let missing = match found {
+                Selected::Etcd if !cfg!(feature = "etcd") => "etcd",
+                Selected::K8s if !cfg!(feature = "k8s") => "k8s",
+                _ => return Ok(found),
+            };
+            Err(Fault::hint(format!(
+                "this muster was built without the feature `{missing}`: take one that has it"
+            )))
         });
         let (cookies, offered) = cookies(r).unzip();
         Self { name, proto, strategy, cookies, offered: offered.unwrap_or_default() }

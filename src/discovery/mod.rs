@@ -6,11 +6,20 @@
 
 mod absent;
 mod dns;
+#[cfg(feature = "etcd")]
 mod etcd;
+#[cfg(feature = "k8s")]
 mod k8s;
 pub mod mcast;
 mod runner;
 mod static_seeds;
+#[cfg_attr(
+    not(any(feature = "etcd", feature = "k8s")),
+    expect(
+        dead_code,
+        reason = "what client libraries say needs other words; without them nobody says it"
+    )
+)]
 mod text;
 mod tls;
 
@@ -21,13 +30,15 @@ use std::time::Duration;
 
 use tokio::sync::{mpsc, watch};
 
-use crate::config::{Config, K8sConfig, StrategyConfig};
+use crate::config::{Config, StrategyConfig};
 use crate::metrics::Metrics;
 use crate::node::NodeName;
 
 pub use absent::meant;
 pub use dns::Dns;
+#[cfg(feature = "etcd")]
 pub use etcd::Etcd;
+#[cfg(feature = "k8s")]
 pub use k8s::K8s;
 pub use mcast::Mcast;
 pub use runner::{DiscoveryEvent, DiscoveryHandle, MAX_NODES, STOP_DEADLINE};
@@ -160,10 +171,12 @@ pub async fn look(config: &Config) -> Option<Result<Answer, DiscoveryError>> {
 async fn ask(config: &Config) -> Option<Result<Answer, DiscoveryError>> {
     match &config.cluster.strategy {
         StrategyConfig::Mcast(_) => None,
+        #[cfg(feature = "etcd")]
         StrategyConfig::Etcd(etcd) => {
             let name = &config.cluster.name;
             Some(Etcd::new(etcd.clone(), name, config.node.name.clone()).look().await)
         }
+        #[cfg(feature = "k8s")]
         StrategyConfig::K8s(k8s) => Some(for_k8s(config, k8s).look().await),
         _ => Some(strategy(config, &Arc::new(Metrics::default())).discover().await),
     }
@@ -174,6 +187,7 @@ async fn ask(config: &Config) -> Option<Result<Answer, DiscoveryError>> {
 pub fn remedy(config: &Config, error: &DiscoveryError) -> String {
     let certificate = error.to_string().contains("certificate");
     let text = match &config.cluster.strategy {
+        #[cfg(feature = "k8s")]
         StrategyConfig::K8s(k8s) => return k8s::remedy(k8s, error),
         StrategyConfig::Dns(_) => "check cluster.dns.name, the record and the name servers",
         StrategyConfig::Etcd(_) if error.to_string().contains("NOSPACE") => {
@@ -197,6 +211,7 @@ fn strategy(config: &Config, metrics: &Arc<Metrics>) -> Box<dyn Strategy> {
     match &config.cluster.strategy {
         StrategyConfig::Manual | StrategyConfig::Singleton => Box::new(Fixed::nobody()),
         StrategyConfig::Static { seeds } => Box::new(Fixed::seeds(seeds)),
+        #[cfg(feature = "etcd")]
         StrategyConfig::Etcd(etcd) => {
             let name = &config.cluster.name;
             Box::new(Etcd::new(etcd.clone(), name, config.node.name.clone()))
@@ -205,10 +220,29 @@ fn strategy(config: &Config, metrics: &Arc<Metrics>) -> Box<dyn Strategy> {
         StrategyConfig::Dns(dns) => {
             Box::new(Dns::new(dns, &config.node.name, &config.agent.discovery.nameservers))
         }
+        #[cfg(feature = "k8s")]
         StrategyConfig::K8s(k8s) => Box::new(for_k8s(config, k8s)),
+        #[cfg(not(feature = "etcd"))]
+        StrategyConfig::Etcd(_) => Box::new(Unbuilt),
+        #[cfg(not(feature = "k8s"))]
+        StrategyConfig::K8s(_) => Box::new(Unbuilt),
     }
 }
 
-fn for_k8s(config: &Config, k8s: &K8sConfig) -> K8s {
+/// A strategy that this build is without. The configuration is refused before; nobody is
+/// told that nobody is there all the same.
+#[cfg(not(all(feature = "etcd", feature = "k8s")))]
+struct Unbuilt;
+
+#[cfg(not(all(feature = "etcd", feature = "k8s")))]
+impl Strategy for Unbuilt {
+    fn discover(&mut self) -> BoxFuture<'_, Result<Answer, DiscoveryError>> {
+        let text = "this muster was built without the configured strategy";
+        Box::pin(async move { Err(DiscoveryError::Denied(text.to_owned())) })
+    }
+}
+
+#[cfg(feature = "k8s")]
+fn for_k8s(config: &Config, k8s: &crate::config::K8sConfig) -> K8s {
     K8s::new(k8s.clone(), &config.agent.discovery, config.cluster.proto_dist.is_ipv6())
 }

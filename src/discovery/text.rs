@@ -35,6 +35,7 @@ fn known(error: &(dyn Error + 'static)) -> Option<String> {
     if error.is::<tokio::time::error::Elapsed>() {
         return Some(LATE.to_owned());
     }
+    #[cfg(feature = "etcd")]
     if let Some(status) = error.downcast_ref::<tonic::Status>()
         && status.source().is_none()
     {
