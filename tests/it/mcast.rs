@@ -201,11 +201,13 @@ async fn interfaces_go_by_name_too_and_wrong_ones_are_named() {
 
     let wrong = McastConfig { iface: "nosuch0".into(), ..group(3) };
     let error = Discovery::start(&node(1, &wrong)).fails().await;
-    let text = "the interface \"nosuch0\" is none of this host's";
+    let text = "the interface \"nosuch0\" is none of this host's: set cluster.mcast.iface to an \
+                address of it";
     assert_eq!(error, DiscoveryError::Unreachable(text.into()));
     let wrong = McastConfig { addr: Ipv4Addr::new(10, 0, 0, 1).into(), ..group(3) };
     let error = Discovery::start(&node(1, &wrong)).fails().await;
-    assert_eq!(error, DiscoveryError::Unreachable("10.0.0.1 is no multicast group".into()));
+    let text = "10.0.0.1 is no multicast group: set cluster.mcast.addr to one, as 239.192.0.1";
+    assert_eq!(error, DiscoveryError::Unreachable(text.into()));
 }
 
 /// Set for a run of this program within a network namespace of its own.
