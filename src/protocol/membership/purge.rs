@@ -77,7 +77,9 @@ impl Membership {
     ) -> Result<(), Refused> {
         if self.purges.under_way.len() >= MOST {
             return Err(Refused::Conflict(
-                "as many removals as can be are under way; each takes three seconds: try again then".to_owned(),
+                "as many removals as can be are under way; each takes three seconds: try again \
+                 then"
+                    .to_owned(),
             ));
         }
         let id = self.rng.random();
