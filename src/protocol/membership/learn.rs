@@ -68,7 +68,7 @@ impl Membership {
                     if admitted.is_capped {
                         self.reached(now, Limit::Numbers);
                     }
-                    self.learn(now, &speaker, admitted, manner);
+                    self.learn(now, (&speaker, key), admitted, manner);
                 }
                 Err(Unfit::Numbers) => {
                     self.reached(now, Limit::Numbers);
@@ -95,11 +95,17 @@ impl Membership {
     }
 
     /// Learns a statement that was let in.
-    fn learn(&mut self, now: Duration, speaker: &NodeName, said: Admitted, manner: Manner) {
+    fn learn(
+        &mut self,
+        now: Duration,
+        (speaker, over): (&NodeName, LinkKey),
+        said: Admitted,
+        manner: Manner,
+    ) {
         let is_new = self.table.get(&said.record().node).is_none();
         let record = said.into_record();
         if record.node == self.me.node {
-            self.rumours.heard_again(&record, speaker);
+            self.rumours.passed(&record, over);
             return self.hear_of_self(now, &record);
         }
         if self.me.standing == Standing::Left {
@@ -115,10 +121,10 @@ impl Membership {
         let record = self.weigh(now, record);
         match self.hold_from(now, &record, &origin, manner) {
             Held::Known => {
-                self.rumours.heard_again(&record, speaker);
                 self.confirmed(now, &record);
+                self.rumours.passed(&record, over);
             }
-            Held::New => self.rumours.heard_from(&record.node, speaker),
+            Held::New => self.rumours.passed(&record, over),
             Held::Dropped => {}
         }
     }
@@ -440,6 +446,9 @@ impl Membership {
         let me = self.me.clone();
         self.tell_all(&me);
         self.rumours.push(&me, Manner::Told);
+        for (key, _) in self.links.all_active() {
+            self.rumours.passed(&me, key);
+        }
         self.gossip_soon(now, false);
     }
 

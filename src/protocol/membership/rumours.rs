@@ -1,14 +1,20 @@
-//! News on their way to everybody, each told a bounded number of times.
+//! News on their way to everybody, each passed once over a link, one way or the other, and
+//! over a bounded number of links.
+//!
+//! Beyond the full mesh there are fewer links than that bound: news flood, and whoever holds
+//! a link to anybody hears them. Links deliver what they take; what one that ends takes with
+//! it is made up for where views are compared.
 
 use std::collections::BTreeMap;
 
 use super::learn::Manner;
+use super::links::LinkKey;
 use super::record::{Health, Record, Standing};
 use crate::node::NodeName;
 
-/// How often each piece of news is told: this times log2 of the members. SWIM
+/// Over how many links each piece of news is passed: this times log2 of the members. SWIM
 /// (Das et al. 2002, section 4.1) shows that a small multiple of log n reaches all.
-const TELL_FACTOR: u32 = 3;
+const PASS_FACTOR: usize = 3;
 
 /// Of what was learned where views were compared, as much is told on: a node that joins
 /// thousands learns of them all at once, and they know each other. What is left out is
@@ -28,14 +34,21 @@ type Key = (NodeName, Option<NodeName>);
 #[derive(Clone, Debug)]
 struct Rumour {
     record: Record,
-    told: u32,
-    /// Who told it to us last: it need not be told.
-    from: Option<NodeName>,
+    /// The links that it was passed over: whoever is at their ends knows it. At most
+    /// [`enough`], and those that told it to us meanwhile.
+    passed: Vec<LinkKey>,
 }
 
-/// Hearing of a piece of news that is being told counts as having told it so often: whoever
-/// told it knows it, and so do those it told.
-const HEARD_AGAIN: u32 = 2;
+/// Over so many links a piece of news is passed among so many members.
+fn enough(members: usize) -> usize {
+    PASS_FACTOR * (members.max(2).ilog2() as usize + 1)
+}
+
+/// Where a piece of news waits: suspicions are told apart by their accusers.
+fn place(record: &Record) -> Key {
+    let suspicion = record.standing == Standing::Member(Health::Suspect);
+    (record.node.clone(), suspicion.then(|| record.by.clone()))
+}
 
 impl Rumours {
     pub(super) fn new(most: usize) -> Self {
@@ -76,26 +89,17 @@ impl Rumours {
         if self.waiting.len() >= self.most {
             return false;
         }
-        let key = (record.node.clone(), suspicion.then(|| record.by.clone()));
-        self.waiting.insert(key, Rumour { record: record.clone(), told: 0, from: None });
+        self.waiting.insert(place(record), Rumour { record: record.clone(), passed: Vec::new() });
         true
     }
 
-    /// News came from this member.
-    pub(super) fn heard_from(&mut self, node: &NodeName, from: &NodeName) {
-        if let Some(rumour) = self.waiting.get_mut(&(node.clone(), None)) {
-            rumour.from = Some(from.clone());
-        }
-    }
-
-    /// A member told what is being told: there are fewer left who have not heard it.
-    pub(super) fn heard_again(&mut self, record: &Record, from: &NodeName) {
-        let key = (record.node.clone(), None);
-        if let Some(rumour) = self.waiting.get_mut(&key)
+    /// What came over a link, or went over it already, need not go over it.
+    pub(super) fn passed(&mut self, record: &Record, over: LinkKey) {
+        if let Some(rumour) = self.waiting.get_mut(&place(record))
             && rumour.record.same_news(record)
+            && !rumour.passed.contains(&over)
         {
-            rumour.told += HEARD_AGAIN;
-            rumour.from = Some(from.clone());
+            rumour.passed.push(over);
         }
     }
 
@@ -103,25 +107,23 @@ impl Rumours {
         self.waiting.clear();
     }
 
-    /// The least told news, at most `limit`, counted as told `times` more often;
-    /// news told often enough are dropped. What `to` told us itself is left out.
-    pub(super) fn take(
-        &mut self,
-        limit: usize,
-        times: u32,
-        members: usize,
-        to: Option<&NodeName>,
-    ) -> Vec<Record> {
-        if self.waiting.is_empty() || times == 0 {
-            return Vec::new();
-        }
-        let enough = TELL_FACTOR * (members.max(2).ilog2() + 1);
-        self.waiting.retain(|_, rumour| rumour.told < enough);
-        let mut least: Vec<(u32, &Key)> = self
+    /// Lets go of news that were passed over enough links, or over all that there are.
+    pub(super) fn settle(&mut self, links: &[LinkKey], members: usize) {
+        let enough = enough(members);
+        self.waiting.retain(|_, Rumour { passed, .. }| {
+            passed.len() < enough && links.iter().any(|link| !passed.contains(link))
+        });
+    }
+
+    /// What is to go over a link: of the news that did not pass it yet those that passed the
+    /// fewest, at most `limit`.
+    pub(super) fn take(&mut self, limit: usize, members: usize, over: LinkKey) -> Vec<Record> {
+        let enough = enough(members);
+        let mut least: Vec<(usize, &Key)> = self
             .waiting
             .iter()
-            .filter(|(_, rumour)| to.is_none() || rumour.from.as_ref() != to)
-            .map(|(key, rumour)| (rumour.told, key))
+            .filter(|(_, Rumour { passed, .. })| passed.len() < enough && !passed.contains(&over))
+            .map(|(key, rumour)| (rumour.passed.len(), key))
             .collect();
         if least.len() > limit {
             least.select_nth_unstable(limit);
@@ -133,10 +135,7 @@ impl Rumours {
         for key in keys {
             let Some(rumour) = self.waiting.get_mut(&key) else { continue };
             news.push(rumour.record.clone());
-            rumour.told += times;
-            if rumour.told >= enough {
-                self.waiting.remove(&key);
-            }
+            rumour.passed.push(over);
         }
         news
     }

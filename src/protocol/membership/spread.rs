@@ -126,7 +126,7 @@ impl Membership {
     fn piggyback(&mut self, key: LinkKey) -> (bool, Vec<Record>) {
         let Some(link) = self.links.links.get(&key) else { return (false, Vec::new()) };
         let peer = link.peer.clone();
-        let mut news = self.rumours.take(NEWS, 1, self.table.member_count(), Some(&peer));
+        let mut news = self.rumours.take(NEWS, self.table.member_count(), key);
         if let Some(doubt) = self.doubt(&peer)
             && !news.iter().any(|record| record.node == peer)
         {
@@ -166,20 +166,26 @@ impl Membership {
             self.rumours.clear();
             return;
         }
-        targets.shuffle(&mut self.rng);
-        targets.truncate(FANOUT);
-        let only = match targets[..] {
-            [key] => self.links.links.get(&key).map(|link| link.peer.clone()),
-            _ => None,
-        };
         let members = self.table.member_count();
-        let news = self.rumours.take(NEWS, targets.len() as u32, members, only.as_ref());
-        if news.is_empty() {
-            return;
-        }
-        let frame = Message::Gossip { id: self.id, news }.encode();
+        self.rumours.settle(&targets, members);
+        targets.shuffle(&mut self.rng);
+        let mut told: Option<(Vec<Record>, Vec<u8>)> = None;
+        let mut left = FANOUT;
         for key in targets {
+            if left == 0 {
+                break;
+            }
+            let news = self.rumours.take(NEWS, members, key);
+            if news.is_empty() {
+                continue;
+            }
+            left -= 1;
+            let frame = match told.take() {
+                Some((same, frame)) if same == news => frame,
+                _ => Message::Gossip { id: self.id, news: news.clone() }.encode(),
+            };
             self.effects.push_back(super::Effect::Send(key, frame.clone()));
+            told = Some((news, frame));
         }
         if !self.rumours.is_empty() {
             // Where many wait, as after half of a cluster died, the rounds follow faster.

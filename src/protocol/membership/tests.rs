@@ -458,13 +458,13 @@ fn of_a_flood_of_members_that_are_up_the_first_are_told_on_and_all_else_is() {
     }
     assert!(rumours.push(&record(700, Health::Up), Manner::Told));
     let told: BTreeSet<NodeName> =
-        rumours.take(1000, 1, 100, None).into_iter().map(|record| record.node).collect();
+        rumours.take(1000, 100, LinkKey(1)).into_iter().map(|record| record.node).collect();
     assert_eq!(told.len(), 514);
     assert!(told.contains(&name(599)) && told.contains(&name(700)));
 }
 
 #[test]
-fn news_are_not_told_back_and_die_where_others_tell_them() {
+fn news_pass_a_link_once_and_are_let_go_of_where_all_have_them_or_enough() {
     let record = |index: u64| {
         let settings = settings(index, true);
         Membership::new(settings, Durable::default(), Duration::ZERO, 1).me().clone()
@@ -473,16 +473,23 @@ fn news_are_not_told_back_and_die_where_others_tell_them() {
     assert!(rumours.push(&record(1), Manner::Told));
     assert!(rumours.push(&record(2), Manner::Told));
     assert!(!rumours.push(&record(3), Manner::Told), "there is room for two");
-    rumours.heard_from(&name(1), &name(9));
-    let told = |rumours: &mut Rumours, to| -> Vec<NodeName> {
-        rumours.take(9, 1, 4, Some(&to)).into_iter().map(|record| record.node).collect()
+    let told = |rumours: &mut Rumours, over| -> Vec<NodeName> {
+        rumours.take(9, 4, LinkKey(over)).into_iter().map(|record| record.node).collect()
     };
-    assert_eq!(told(&mut rumours, name(9)), [name(2)]);
-    assert_eq!(told(&mut rumours, name(8)), [name(1), name(2)]);
-    for _ in 0..9 {
-        rumours.heard_again(&record(1), &name(8));
+    rumours.passed(&record(1), LinkKey(9));
+    assert_eq!(told(&mut rumours, 9), [name(2)], "not back to who told it");
+    assert_eq!(told(&mut rumours, 8), [name(1), name(2)]);
+    assert_eq!(told(&mut rumours, 8), [], "it has them");
+    rumours.passed(&record(1), LinkKey(7));
+    rumours.settle(&[LinkKey(7), LinkKey(8), LinkKey(9)], 4);
+    assert_eq!(rumours.len(), 1, "all three have the first");
+    assert_eq!(told(&mut rumours, 7), [name(2)]);
+    for link in 10..16 {
+        assert_eq!(told(&mut rumours, link), [name(2)]);
     }
-    assert_eq!(told(&mut rumours, name(7)), [name(2)]);
+    assert_eq!(told(&mut rumours, 16), [], "nine times is enough among four");
+    rumours.settle(&[LinkKey(16)], 4);
+    assert!(rumours.is_empty());
 }
 
 #[test]
