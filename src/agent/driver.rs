@@ -49,6 +49,11 @@ const LATEST_PUBLISH: Duration = Duration::from_millis(200);
 
 /// While everything changes the state is saved so often, but for what somebody waits for.
 const SAVE_PAUSE: Duration = Duration::from_millis(500);
+/// And so much more seldom for each record in it: writing hundreds takes milliseconds, and
+/// thousands of changes are no reason to do nothing else.
+const SAVE_PAUSE_EACH: Duration = Duration::from_millis(3);
+/// But never more seldom than this.
+const LONGEST_SAVE_PAUSE: Duration = Duration::from_secs(5);
 
 /// Events of the mesh taken in a row before others have their turn, and for how long.
 const BATCH: usize = 64;
@@ -209,7 +214,7 @@ impl Driver {
         let machine = self.machine.next_deadline().map(|at| self.epoch + at);
         let publish = self.book.news.then(|| self.book.pace.next());
         let unsaved = self.machine.durable_version() > self.book.wanted_version;
-        let save = self.book.wanted_at.filter(|_| unsaved).map(|at| at + SAVE_PAUSE);
+        let save = self.book.wanted_at.filter(|_| unsaved).map(|at| at + self.save_pause());
         let far = Instant::now() + LAZY_PUBLISH;
         [machine, publish, save].into_iter().flatten().fold(far, Instant::min)
     }
@@ -459,13 +464,20 @@ impl Driver {
     /// waits for it.
     fn save(&mut self) {
         let version = self.machine.durable_version();
+        let pause = self.save_pause();
         let book = &mut self.book;
-        let paused = book.wanted_at.is_some_and(|at| at.elapsed() < SAVE_PAUSE);
+        let paused = book.wanted_at.is_some_and(|at| at.elapsed() < pause);
         if version > book.wanted_version && (!paused || !book.waiting.is_empty()) {
             book.wanted_version = version;
             book.wanted_at = Some(Instant::now());
             self.saver.want(version, self.machine.durable());
         }
+    }
+
+    fn save_pause(&self) -> Duration {
+        let records = u32::try_from(self.machine.table().len()).unwrap_or(u32::MAX);
+        let each = SAVE_PAUSE_EACH.saturating_mul(records);
+        SAVE_PAUSE.max(each).min(LONGEST_SAVE_PAUSE)
     }
 
     /// The disk has a newer state, or has none for a new reason.

@@ -255,6 +255,8 @@ impl Plan {
                 tombstones: rng.random_range(20..200),
                 unproven_at_once: rng.random_range(25..60),
                 unproven_per_second: rng.random_range(5..60),
+                news_at_once: rng.random_range(8..200),
+                news_per_second: rng.random_range(2..16),
                 rumours: rng.random_range(20..200),
             };
             self.clusters.iter_mut().for_each(|cluster| cluster.limits = limits);

@@ -8,11 +8,12 @@ use super::lifecycle::MAX_PENDING;
 use super::links::{MAX_MEASURED, MAX_STRANGERS};
 use super::probe::{CONFIRMATIONS, MAX_FAVOURS, MAX_SENT};
 use super::purge::MOST;
+use super::tellers::MAX_TELLERS;
 
 impl Membership {
     /// Every table whose size others can influence: its name, what it holds, and its bound.
     #[must_use]
-    pub fn books(&self) -> [(&'static str, usize, usize); 20] {
+    pub fn books(&self) -> [(&'static str, usize, usize); 21] {
         let limits = &self.settings.limits;
         let members = self.table.member_count();
         let links = self.links.links.len();
@@ -39,6 +40,7 @@ impl Membership {
             ("dials", self.links.dialing, MAX_DIALS),
             ("unproven dials", self.links.dialing_unproven, MAX_UNPROVEN_DIALS),
             ("peers", self.links.peers.len(), members + contacts + links),
+            ("tellers", self.tellers.len(), MAX_TELLERS),
             ("strangers", strangers, MAX_STRANGERS),
             ("round trips", measured, MAX_MEASURED),
         ]

@@ -39,6 +39,8 @@ pub(super) struct Suspicion {
     pub started: Duration,
     pub deadline: Duration,
     pub accusers: BTreeSet<NodeName>,
+    /// Whether the suspect answered something of ours that was asked since then.
+    pub is_answered: bool,
 }
 
 /// A probe made for somebody else.

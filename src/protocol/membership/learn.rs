@@ -37,6 +37,11 @@ pub(super) enum Held {
     Dropped,
 }
 
+/// Members that are asked at once whether what others say of them is true, and how many more
+/// in a second: each costs a link, which stands until neither side has needed it for a while.
+pub(super) const DOUBTS: u32 = 16;
+const DOUBTS_PER_SECOND: u32 = 2;
+
 /// A link that brought anything within this is better evidence than hearsay.
 const FRESH: Duration = Duration::from_millis(1500);
 
@@ -83,12 +88,9 @@ impl Membership {
     /// So is one that was down or removed, once: it may have come back since.
     fn ask_itself(&mut self, now: Duration, node: &NodeName) {
         let Some(held) = self.table.get(node) else { return };
-        let is_running = held.is_running();
-        if *node == self.me.node || self.links.is_sought(node) {
+        let is_known = held.node == self.me.node || self.links.is_sought(node);
+        if is_known || !self.doubts.take(now, DOUBTS_PER_SECOND) {
             return;
-        }
-        if !is_running && !self.growth.take(now) {
-            return self.reached(now, Limit::Unproven);
         }
         self.links.peer(node).is_followed = true;
         self.links.plan(node, now + self.settings.timing.redial_min);
@@ -104,7 +106,14 @@ impl Membership {
     ) {
         let is_new = self.table.get(&said.record().node).is_none();
         let record = said.into_record();
+        let is_own = record.node == *speaker;
+        if !is_own && self.is_too_much(now, speaker, &record, manner) {
+            return self.reached(now, Limit::News);
+        }
         if record.node == self.me.node {
+            if record.supersedes(&self.me) {
+                self.tellers.told(now, speaker, manner);
+            }
             self.rumours.passed(&record, over);
             return self.hear_of_self(now, &record);
         }
@@ -112,8 +121,9 @@ impl Membership {
             return;
         }
         let mut origin = Origin::Known;
-        if is_new && record.node != *speaker && !self.is_named(&record.node) {
-            if record.is_member() && !self.growth.take(now) {
+        if is_new && !is_own && !self.is_named(&record.node) {
+            let per_second = self.settings.limits.unproven_per_second;
+            if record.is_member() && !self.growth.take(now, per_second) {
                 return self.reached(now, Limit::Unproven);
             }
             origin = Origin::Brought(speaker.clone());
@@ -124,9 +134,28 @@ impl Membership {
                 self.confirmed(now, &record);
                 self.rumours.passed(&record, over);
             }
-            Held::New => self.rumours.passed(&record, over),
+            Held::New => {
+                self.rumours.passed(&record, over);
+                if !is_own {
+                    self.tellers.told(now, speaker, manner);
+                }
+            }
             Held::Dropped => {}
         }
+    }
+
+    /// Whether a peer has told as much of others as it may, and this would be news too.
+    fn is_too_much(
+        &mut self,
+        now: Duration,
+        speaker: &NodeName,
+        record: &Record,
+        manner: Manner,
+    ) -> bool {
+        let members = self.table.member_count() - self.table.unproven_count();
+        let is_news = |held: &Record| !held.join(record).same_as(held);
+        !self.tellers.may_tell(now, speaker, manner, members)
+            && self.table.get(&record.node).is_none_or(is_news)
     }
 
     /// Whether discovery or an operator named a node.

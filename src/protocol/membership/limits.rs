@@ -2,6 +2,7 @@
 //! bound: it is noted, at most once a second each, and counted by whoever reads the notes.
 //! `docs/membership.md` has the table of all maps.
 
+use std::cmp::Ordering;
 use std::collections::BTreeMap;
 use std::time::Duration;
 
@@ -19,6 +20,12 @@ pub struct Limits {
     /// members faster than it could link with them; somebody who makes members up gets no
     /// further than this.
     pub unproven_per_second: u32,
+    /// News of others that one peer may tell at once; what it may tell where views are
+    /// compared is as much as the tables hold.
+    pub news_at_once: u32,
+    /// And so many more in each second after that, in a small cluster: where there are more
+    /// members there is more to tell.
+    pub news_per_second: u32,
     /// News waiting to be told at most. What finds no room is made up for where views are
     /// compared.
     pub rumours: usize,
@@ -31,6 +38,8 @@ impl Default for Limits {
             tombstones: 10_000,
             unproven_at_once: 512,
             unproven_per_second: 128,
+            news_at_once: 128,
+            news_per_second: 8,
             rumours: 4096,
         }
     }
@@ -45,6 +54,8 @@ pub enum Limit {
     Tombstones,
     /// [`Limits::unproven_per_second`].
     Unproven,
+    /// [`Limits::news_per_second`].
+    News,
     /// [`Limits::rumours`].
     Rumours,
     /// Epochs, incarnations or burials that no honest growth explains.
@@ -65,6 +76,7 @@ impl Limit {
             Self::Members => "members",
             Self::Tombstones => "tombstones",
             Self::Unproven => "unproven_members",
+            Self::News => "news",
             Self::Rumours => "rumours",
             Self::Numbers => "numbers",
             Self::Rivals => "rivals",
@@ -84,6 +96,10 @@ impl Limit {
             Self::Unproven => {
                 "a peer names more members than it can be believed at once; if nobody knows them, \
                  remove them with `muster cluster force-leave --brought-by`"
+            }
+            Self::News => {
+                "a peer tells more of others than can be news; it is not believed for the while, \
+                 and views are compared instead"
             }
             Self::Rumours => "more news than can be told; views are compared instead",
             Self::Numbers => {
@@ -116,30 +132,55 @@ impl Reached {
     }
 }
 
-/// How many members nobody has linked with may still be learned: a bucket that fills again.
+/// What may be done so often, and so often more in each second after that: a token bucket.
 #[derive(Clone, Copy, Debug)]
-pub(super) struct Growth {
-    at_once: u32,
-    per_second: u32,
+pub(super) struct Allowance {
+    at_once: f64,
     left: f64,
     at: Duration,
 }
 
-impl Growth {
-    pub(super) fn new(limits: &Limits, now: Duration) -> Self {
-        let (at_once, per_second) = (limits.unproven_at_once, limits.unproven_per_second);
-        Self { at_once, per_second, left: f64::from(at_once), at: now }
+impl Allowance {
+    /// A full one.
+    pub(super) fn new(at_once: u32, now: Duration) -> Self {
+        Self { at_once: f64::from(at_once), left: f64::from(at_once), at: now }
     }
 
-    /// Whether one more may be learned now.
-    pub(super) fn take(&mut self, now: Duration) -> bool {
+    /// What came together since this was last asked is added.
+    fn refill(&mut self, now: Duration, per_second: u32) {
         let passed = now.saturating_sub(self.at).as_secs_f64();
         self.at = self.at.max(now);
-        self.left = (self.left + passed * f64::from(self.per_second)).min(f64::from(self.at_once));
-        let one = self.left >= 1.0;
-        if one {
-            self.left -= 1.0;
+        self.left = (self.left + passed * f64::from(per_second)).min(self.at_once);
+    }
+
+    /// Whether it may be done now.
+    pub(super) fn has(&mut self, now: Duration, per_second: u32) -> bool {
+        self.refill(now, per_second);
+        self.left >= 1.0
+    }
+
+    /// Whether nothing is owed.
+    pub(super) fn is_full(&mut self, now: Duration, per_second: u32) -> bool {
+        self.refill(now, per_second);
+        self.left >= self.at_once
+    }
+
+    /// Whether less of it is used than of another, or more.
+    pub(super) fn compare(&self, other: &Self) -> Ordering {
+        self.left.total_cmp(&other.left)
+    }
+
+    /// It was done.
+    pub(super) fn spend(&mut self) {
+        self.left -= 1.0;
+    }
+
+    /// Whether it may be done now; then it is.
+    pub(super) fn take(&mut self, now: Duration, per_second: u32) -> bool {
+        let may = self.has(now, per_second);
+        if may {
+            self.spend();
         }
-        one
+        may
     }
 }

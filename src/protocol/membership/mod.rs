@@ -15,6 +15,7 @@
 //! | `hello` | who may talk to whom, one link per pair, one process per name |
 //! | `dialler` | whom to dial when; what a failed dial tells |
 //! | `door` | which statements of others may be learned |
+//! | `tellers` | how much one peer may tell of others |
 //! | `limits`, `books` | bounds, what happens where one is reached, how much is held |
 //! | `describe` | what this node says of itself: tags, broker, drain |
 //! | `learn` | applying statements, refuting those about oneself |
@@ -52,6 +53,7 @@ mod rumours;
 mod settings;
 mod spread;
 mod table;
+mod tellers;
 mod wire;
 
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
@@ -76,12 +78,13 @@ use crate::attributes::Attributes;
 use crate::node::{BootId, ClusterId, Incarnation, NodeName};
 use detector::Detector;
 use lifecycle::Pending;
-use limits::{Growth, Reached};
+use limits::{Allowance, Reached};
 use links::{Link, Links};
 use purge::Purges;
 use reconcile::Reconciliation;
 use ring::Ring;
 use rumours::Rumours;
+use tellers::Tellers;
 
 /// The machine. See the module for the order of calls.
 #[derive(Clone, Debug)]
@@ -106,7 +109,11 @@ pub struct Membership {
     reconciliation: Reconciliation,
     /// When views were last compared with a peer at the first word.
     greeted_at: Duration,
-    growth: Growth,
+    /// Unproven members that may still be learned.
+    growth: Allowance,
+    /// Members that may still be asked whether what is said of them is true.
+    doubts: Allowance,
+    tellers: Tellers,
     bounds: Reached,
     purges: Purges,
     detector: Detector,
@@ -183,7 +190,9 @@ impl Membership {
                 settings.timing.repair_interval,
             ),
             greeted_at: Duration::ZERO,
-            growth: Growth::new(&settings.limits, now),
+            growth: Allowance::new(settings.limits.unproven_at_once, now),
+            doubts: Allowance::new(learn::DOUBTS, now),
+            tellers: Tellers::new(&settings.limits),
             bounds: Reached::default(),
             purges: Purges::default(),
             detector: Detector::default(),

@@ -36,6 +36,9 @@ pub(super) const MAX_FAVOURS: usize = 128;
 /// are done at once.
 pub(super) const MAX_SENT: usize = 4096;
 
+/// So many times as long as those who watch over a suspect others give it.
+const HEARSAY: u32 = 3;
+
 /// A process that ran late within this has no reason to trust its own clock.
 const ON_TIME: Duration = Duration::from_secs(2);
 
@@ -189,10 +192,26 @@ impl Membership {
             }
         }
         while let Some(node) = first_due(&self.detector.suspicions, now, |s| s.deadline) {
-            self.detector.suspicions.remove(&node);
-            self.declare_down(now, &node, Reason::Unrefuted);
-            self.give_up_the_rest(now);
+            self.suspicion_due(now, &node);
         }
+    }
+
+    /// Nobody objected in time. A member that answers this node is there all the same: it has
+    /// not heard what it is to object to, or its objection has not come.
+    fn suspicion_due(&mut self, now: Duration, node: &NodeName) {
+        let Some(suspicion) = self.detector.suspicions.remove(node) else { return };
+        let link = self.links.active(node).map(|(key, _)| key);
+        if let Some(key) = link
+            && suspicion.is_answered
+        {
+            let deadline = now + self.suspicion_time(node, suspicion.accusers.len());
+            let again = Suspicion { started: now, deadline, is_answered: false, ..suspicion };
+            self.detector.suspicions.insert(node.clone(), again);
+            self.tell_doubts(key, node);
+            return self.ping_again(now, key);
+        }
+        self.declare_down(now, node, Reason::Unrefuted);
+        self.give_up_the_rest(now);
     }
 
     /// Most of those to whom this node holds links have been silent for as long as a
@@ -335,13 +354,17 @@ impl Membership {
             started: now,
             deadline: now + self.suspicion_time(&node, 1),
             accusers: BTreeSet::from([record.by.clone()]),
+            is_answered: false,
         };
         self.detector.suspicions.insert(node.clone(), suspicion);
-        if let Some((key, _)) = self.links.active(&node) {
+        let link = self.links.active(&node).map(|(key, _)| key);
+        if let Some(key) = link {
             self.tell_doubts(key, &node);
         }
         if record.by != self.me.node && self.is_probed(&node) && !self.detector.is_probing(&node) {
             self.probe(now, &node);
+        } else if let Some(key) = link {
+            self.ping_again(now, key);
         }
     }
 
@@ -369,7 +392,8 @@ impl Membership {
     /// Lifeguard's logarithmic decay from the longest to the shortest time as accusers
     /// agree; in large clusters both are longer, since objections travel farther, and
     /// never are they too short for the accusation's way there and the objection's back,
-    /// straight or by way of others.
+    /// straight or by way of others. Whoever does not watch over the member waits for those
+    /// who do, and longer than they.
     fn suspicion_time(&self, node: &NodeName, accusers: usize) -> Duration {
         let timing = &self.settings.timing;
         let members = self.table.running_count();
@@ -384,7 +408,8 @@ impl Membership {
         let time = max.saturating_sub((max - min).mul_f64(share)).max(min);
         let link = self.links.active(node).and_then(|(key, _)| self.patience(key));
         let patience = self.links.typical_patience().max(link.unwrap_or_default());
-        self.detector.scaled(time.mul_f64(reach)).max(patience * 2)
+        let time = self.detector.scaled(time.mul_f64(reach)).max(patience * 2);
+        if self.is_probed(node) { time } else { time * HEARSAY }
     }
 
     /// An answer to a ping of ours, if it comes from whom we asked.
@@ -397,6 +422,9 @@ impl Membership {
         self.detector.cut_off = None;
         if let Some(link) = self.links.links.get_mut(&key) {
             link.answered(now, at);
+            if let Some(suspicion) = self.detector.suspicions.get_mut(&link.peer) {
+                suspicion.is_answered |= at >= suspicion.started;
+            }
             self.links.measured(now.saturating_sub(at));
         }
         if self.detector.probes.remove(&seq).is_some() {

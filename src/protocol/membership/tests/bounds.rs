@@ -55,7 +55,12 @@ impl Driven {
 }
 
 fn roomy() -> Limits {
-    Limits { unproven_at_once: 1000, unproven_per_second: 1000, ..Limits::default() }
+    Limits {
+        unproven_at_once: 1000,
+        unproven_per_second: 1000,
+        news_at_once: 1000,
+        ..Limits::default()
+    }
 }
 
 #[test]
@@ -139,6 +144,27 @@ fn probes_and_answers_are_kept_up_to_a_bound() {
         driven.hear(&Message::Ack { seq, view, wanted: true, news: Vec::new() });
     }
     driven.full("round trips");
+}
+
+#[test]
+fn who_told_anything_is_remembered_up_to_a_bound() {
+    let mut driven = Driven::new(roomy());
+    for index in 0..1100 {
+        let key = LinkKey(100_000 + index);
+        let played = Settings { node: made_up(5000 + index), ..settings(7, true) };
+        let mut played = Membership::new(played, Durable::default(), driven.net.now, index);
+        played.handle_link_up(driven.net.now, key, &name(1), true, None);
+        let hello = Message::Hello(Box::new(played.hello(&name(1), Intent::Meet))).encode();
+        let buried = claim(made_up(index), Standing::ForceLeft);
+        let news = Message::Gossip { id: None, news: vec![buried] }.encode();
+        driven.drive(|machine, now, _| {
+            machine.handle_link_up(now, key, &made_up(5000 + index), false, None);
+            machine.handle_frame(now, key, &hello);
+            machine.handle_frame(now, key, &news);
+        });
+        driven.drive(|machine, now, _| machine.handle_link_down(now, key));
+    }
+    driven.full("tellers");
 }
 
 #[test]

@@ -145,8 +145,18 @@ fn whatever_others_believe_of_a_node_it_answers() {
 #[test]
 fn made_up_members_grow_slowly_and_take_no_real_ones_place() {
     let (mut net, keys) = Net::with_liar(4);
-    let lies = (0..12_000).map(|index| claim(made_up(index), UP)).collect();
-    net.lie(1, keys[0], lies);
+    let lies: Vec<Record> = (0..12_000).map(|index| claim(made_up(index), UP)).collect();
+    net.lie(1, keys[0], lies.clone());
+    assert!(net.noted(1, Limit::News));
+    let count = net.nodes[&name(1)].table().member_count();
+    assert!(count < 150, "{count}");
+    // Where views are compared more may come at once.
+    for part in lies.chunks(100) {
+        let said = Message::Sync { records: part.to_vec(), want: Vec::new(), ask: None };
+        let machine = net.nodes.get_mut(&name(1)).unwrap();
+        machine.handle_frame(net.now, keys[0], &said.encode());
+    }
+    net.settle();
     for (to, key) in (1..=4).zip(&keys) {
         net.nodes.get_mut(&name(to)).unwrap().handle_link_down(net.now, *key);
     }
@@ -190,6 +200,8 @@ fn the_tables_hold_no_more_than_they_may() {
         unproven_at_once: 1000,
         unproven_per_second: 1000,
         rumours: 25,
+        news_at_once: 1000,
+        news_per_second: 8,
     };
     net.start(Settings { limits, ..settings(1, true) }, Durable::default());
     net.discover_all();
@@ -446,4 +458,41 @@ fn a_full_table_lets_go_of_who_says_itself_that_it_left() {
     }
     let hashes = [1, 3].map(|at| net.nodes[&name(at)].view_hash());
     assert_eq!(hashes[0], hashes[1]);
+}
+
+/// What one member makes up of others costs everybody something, so it may tell no more than
+/// can be news; what the others tell is heard as ever.
+#[test]
+fn who_tells_too_much_of_others_is_not_believed_for_the_while() {
+    let (mut net, keys) = Net::with_liar(3);
+    let steps = |from: u64| (from..from + 1000).map(|n| Incarnation(n + 2));
+    let turns =
+        |from| steps(from).map(|incarnation| Record { incarnation, ..claim(made_up(1), UP) });
+    let held = |net: &Net| net.nodes[&name(1)].table().get(&made_up(1)).unwrap().incarnation.0;
+    net.lie(1, keys[0], turns(0).collect());
+    let at_once = u64::from(Limits::default().news_at_once);
+    assert_eq!(held(&net), at_once + 1);
+    assert!(net.noted(1, Limit::News));
+    // Under another link it is the same peer.
+    net.nodes.get_mut(&name(1)).unwrap().handle_link_down(net.now, keys[0]);
+    let key = net.greet(1, 9, 9, |hello| Hello { automatic: true, ..hello });
+    net.lie(1, key, turns(1000).collect());
+    assert_eq!(held(&net), at_once + 1);
+    // It is refuted once for each accusation that is heard, and no more.
+    let me = net.nodes[&name(1)].me().clone();
+    for step in 0..100 {
+        let incarnation = Incarnation(me.incarnation.0 + step);
+        let accused = me.with(Standing::Member(Health::Suspect), Reason::Silent, &name(9));
+        net.lie(1, key, vec![Record { incarnation, ..accused }]);
+    }
+    assert_eq!(net.nodes[&name(1)].me().incarnation, me.incarnation);
+    // Another's news are heard.
+    assert_eq!(net.ask(3, Action::Leave), Ok(()));
+    net.run(Duration::from_millis(100));
+    assert!(net.nodes[&name(1)].table().member(&name(3)).is_none());
+    net.now += Duration::from_secs(10);
+    let (before, per_second) = (held(&net), u64::from(Limits::default().news_per_second));
+    net.lie(1, key, turns(before + 1).collect());
+    let more = held(&net) - before;
+    assert!((per_second * 10..per_second * 11).contains(&more), "it may tell again: {more}");
 }

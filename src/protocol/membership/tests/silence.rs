@@ -234,3 +234,52 @@ fn a_stop_that_leaves_is_undone_by_the_next_start() {
     net.run(Duration::from_secs(2));
     net.assert_agreed(&["n1", "n2", "n3"]);
 }
+
+impl Net {
+    /// Has node 1 go on for a while; each of these links answers its pings, and says nothing
+    /// else.
+    fn answering(&mut self, links: &[LinkKey], time: Duration) {
+        let end = self.now + time;
+        while self.now < end {
+            self.now += Duration::from_millis(20);
+            let (now, machine) = (self.now, self.nodes.get_mut(&name(1)).unwrap());
+            machine.handle_timeout(now);
+            while let Some(effect) = machine.poll_effect() {
+                let Effect::Send(key, frame) = effect else { continue };
+                if let Ok(Message::Ping { seq, .. }) = Message::decode(&frame)
+                    && links.contains(&key)
+                {
+                    let view = machine.view_hash();
+                    let ack = Message::Ack { seq, view, wanted: true, news: Vec::new() };
+                    machine.handle_frame(now, key, &ack.encode());
+                }
+            }
+        }
+    }
+
+    fn health(&self, of: u64) -> Option<Health> {
+        self.nodes[&name(1)].table().member(&name(of)).unwrap().health()
+    }
+}
+
+/// Among a hundred with a liar among them an objection took its time, and honest members
+/// called down whoever had just answered them.
+#[test]
+fn who_answers_is_not_given_up_however_long_its_objection_takes() {
+    let mut net = Net::new();
+    net.start(settings(1, true), Durable::default());
+    net.discover_all();
+    net.run(Duration::from_secs(2));
+    let greet = |net: &mut Net, node| net.greet(1, node, node, |h| Hello { automatic: true, ..h });
+    let (accused, accuser) = (greet(&mut net, 8), greet(&mut net, 9));
+    net.answering(&[accused, accuser], Duration::from_secs(1));
+    let held = net.nodes[&name(1)].table().member(&name(8)).unwrap().clone();
+    let suspect = held.with(Standing::Member(Health::Suspect), Reason::Silent, &name(9));
+    let frame = Message::Gossip { id: None, news: vec![suspect] }.encode();
+    net.nodes.get_mut(&name(1)).unwrap().handle_frame(net.now, accuser, &frame);
+    net.answering(&[accused, accuser], Duration::from_secs(20));
+    assert_eq!(net.health(8), Some(Health::Suspect));
+    net.answering(&[accuser], Duration::from_secs(3));
+    assert_eq!(net.health(8), Some(Health::Down));
+    assert_eq!(net.health(9), Some(Health::Up));
+}
