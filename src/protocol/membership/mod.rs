@@ -114,6 +114,8 @@ pub struct Membership {
     /// Members that may still be asked whether what is said of them is true.
     doubts: Allowance,
     tellers: Tellers,
+    /// Rounds of gossip that need not wait for each other.
+    rounds: Allowance,
     bounds: Reached,
     purges: Purges,
     detector: Detector,
@@ -141,6 +143,8 @@ pub struct Membership {
 struct Timers {
     probe: Option<Duration>,
     gossip: Option<Duration>,
+    /// News that are not urgent wait for this.
+    next_round: Duration,
     settle: Option<Duration>,
     repair: Option<Duration>,
     housekeeping: Option<Duration>,
@@ -193,6 +197,7 @@ impl Membership {
             growth: Allowance::new(settings.limits.unproven_at_once, now),
             doubts: Allowance::new(learn::DOUBTS, now),
             tellers: Tellers::new(&settings.limits),
+            rounds: Allowance::new(spread::ROUNDS, now),
             bounds: Reached::default(),
             purges: Purges::default(),
             detector: Detector::default(),

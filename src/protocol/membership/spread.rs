@@ -18,6 +18,12 @@ const FANOUT: usize = 4;
 /// News in one message: some 5 KiB.
 const NEWS: usize = 64;
 
+/// Rounds of gossip that follow each other as fast as news come, and how many more in each
+/// second. Where there is something new all the time it waits for more to go with it: a
+/// message costs more than what is in it.
+pub(super) const ROUNDS: u32 = 25;
+const ROUNDS_PER_SECOND: u32 = 8;
+
 /// By so much rounds of gossip follow each other faster where many news wait.
 const MOST_HASTE: usize = 4;
 
@@ -150,12 +156,12 @@ impl Membership {
 
     /// Plans a round of gossip; urgent news do not wait for one that is planned later.
     pub(super) fn gossip_soon(&mut self, now: Duration, urgent: bool) {
-        let at = now + self.settings.timing.gossip_delay;
-        self.timers.gossip = match self.timers.gossip {
-            Some(planned) if !urgent => Some(planned),
-            Some(planned) => Some(planned.min(at)),
-            None => Some(at),
+        let soon = now + self.settings.timing.gossip_delay;
+        let at = match urgent && self.rounds.has(now, ROUNDS_PER_SECOND) {
+            true => soon,
+            false => soon.max(self.timers.next_round),
         };
+        self.timers.gossip = Some(self.timers.gossip.map_or(at, |planned| planned.min(at)));
     }
 
     /// One round of gossip to a few links.
@@ -187,10 +193,15 @@ impl Membership {
             self.effects.push_back(super::Effect::Send(key, frame.clone()));
             told = Some((news, frame));
         }
+        // Where many wait, as after half of a cluster died, the rounds follow faster.
+        let haste = (self.rumours.len() / NEWS).clamp(1, MOST_HASTE) as u32;
+        let pause = match self.rounds.take(now, ROUNDS_PER_SECOND) {
+            true => self.settings.timing.gossip_interval,
+            false => self.settings.timing.gossip_interval * 3,
+        };
+        self.timers.next_round = now + pause / haste;
         if !self.rumours.is_empty() {
-            // Where many wait, as after half of a cluster died, the rounds follow faster.
-            let haste = (self.rumours.len() / NEWS).clamp(1, MOST_HASTE) as u32;
-            self.timers.gossip = Some(now + self.settings.timing.gossip_interval / haste);
+            self.timers.gossip = Some(self.timers.next_round);
         }
     }
 

@@ -494,5 +494,5 @@ fn who_tells_too_much_of_others_is_not_believed_for_the_while() {
     let (before, per_second) = (held(&net), u64::from(Limits::default().news_per_second));
     net.lie(1, key, turns(before + 1).collect());
     let more = held(&net) - before;
-    assert!((per_second * 10..per_second * 11).contains(&more), "it may tell again: {more}");
+    assert!((per_second * 10..=per_second * 12).contains(&more), "it may tell again: {more}");
 }
