@@ -39,7 +39,7 @@ impl Default for Limits {
             unproven_at_once: 512,
             unproven_per_second: 128,
             news_at_once: 128,
-            news_per_second: 2,
+            news_per_second: 1,
             rumours: 4096,
         }
     }

@@ -78,6 +78,8 @@ pub struct Timing {
     pub gossip_delay: Duration,
     /// Time between two rounds of gossip.
     pub gossip_interval: Duration,
+    /// The same where news come without end.
+    pub gossip_pause: Duration,
     /// A view that has not changed for so long is told to the neighbours.
     pub settle: Duration,
     /// Least time between two repairs of differing views.
@@ -120,6 +122,7 @@ impl Default for Timing {
             lag: ms(150),
             gossip_delay: ms(3),
             gossip_interval: ms(40),
+            gossip_pause: ms(500),
             settle: ms(250),
             repair_interval: ms(1000),
             redial_min: ms(200),

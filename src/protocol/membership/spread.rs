@@ -19,10 +19,10 @@ const FANOUT: usize = 4;
 const NEWS: usize = 64;
 
 /// Rounds of gossip that follow each other as fast as news come, and how many more in each
-/// second. Where there is something new all the time it waits for more to go with it: a
-/// message costs more than what is in it.
+/// second. Where there is something new all the time it waits for more to go with it, and all
+/// links are told at once: a message costs more than what is in it.
 pub(super) const ROUNDS: u32 = 25;
-const ROUNDS_PER_SECOND: u32 = 8;
+const ROUNDS_PER_SECOND: u32 = 3;
 
 /// By so much rounds of gossip follow each other faster where many news wait.
 const MOST_HASTE: usize = 4;
@@ -175,8 +175,12 @@ impl Membership {
         let members = self.table.member_count();
         self.rumours.settle(&targets, members);
         targets.shuffle(&mut self.rng);
+        let timing = &self.settings.timing;
+        let (mut left, pause) = match self.rounds.take(now, ROUNDS_PER_SECOND) {
+            true => (FANOUT, timing.gossip_interval),
+            false => (targets.len(), timing.gossip_pause),
+        };
         let mut told: Option<(Vec<Record>, Vec<u8>)> = None;
-        let mut left = FANOUT;
         for key in targets {
             if left == 0 {
                 break;
@@ -195,10 +199,6 @@ impl Membership {
         }
         // Where many wait, as after half of a cluster died, the rounds follow faster.
         let haste = (self.rumours.len() / NEWS).clamp(1, MOST_HASTE) as u32;
-        let pause = match self.rounds.take(now, ROUNDS_PER_SECOND) {
-            true => self.settings.timing.gossip_interval,
-            false => self.settings.timing.gossip_interval * 3,
-        };
         self.timers.next_round = now + pause / haste;
         if !self.rumours.is_empty() {
             self.timers.gossip = Some(self.timers.next_round);

@@ -17,7 +17,7 @@ use crate::node::NodeName;
 pub(super) const MAX_TELLERS: usize = 1024;
 
 /// For each so many members a peer may tell one piece of news more in each second.
-const MEMBERS: usize = 64;
+const MEMBERS: usize = 128;
 
 /// What each peer may still tell; those that may tell all are in no book.
 #[derive(Clone, Debug)]
