@@ -10,6 +10,7 @@ use super::links::LinkKey;
 use super::message::{ByeCode, Intent, Message};
 use super::record::{Epoch, Health, Reason, Record, Standing};
 use super::table::{Applied, Origin};
+use super::tellers::Telling;
 use super::{Effect, Membership, News, Note};
 use crate::node::{BootId, Incarnation, NodeName};
 
@@ -107,12 +108,14 @@ impl Membership {
         let is_new = self.table.get(&said.record().node).is_none();
         let record = said.into_record();
         let is_own = record.node == *speaker;
-        if !is_own && self.is_too_much(now, speaker, &record, manner) {
+        let telling = Telling::of(manner, !is_new);
+        let others = self.table.member_count() - self.table.unproven_count();
+        if !is_own && self.is_too_much(now, speaker, (&record, telling), others) {
             return self.reached(now, Limit::News);
         }
         if record.node == self.me.node {
             if record.supersedes(&self.me) {
-                self.tellers.told(now, speaker, manner);
+                self.tellers.told(now, speaker, telling, others);
             }
             self.rumours.passed(&record, over);
             return self.hear_of_self(now, &record);
@@ -137,24 +140,23 @@ impl Membership {
             Held::New => {
                 self.rumours.passed(&record, over);
                 if !is_own {
-                    self.tellers.told(now, speaker, manner);
+                    self.tellers.told(now, speaker, telling, others);
                 }
             }
             Held::Dropped => {}
         }
     }
 
-    /// Whether a peer has told as much of others as it may, and this would be news too.
+    /// Whether a peer has told as much of others as it may, and this would be new too.
     fn is_too_much(
         &mut self,
         now: Duration,
         speaker: &NodeName,
-        record: &Record,
-        manner: Manner,
+        (record, telling): (&Record, Telling),
+        others: usize,
     ) -> bool {
-        let members = self.table.member_count() - self.table.unproven_count();
         let is_news = |held: &Record| !held.join(record).same_as(held);
-        !self.tellers.may_tell(now, speaker, manner, members)
+        !self.tellers.may_tell(now, speaker, telling, others)
             && self.table.get(&record.node).is_none_or(is_news)
     }
 
