@@ -10,7 +10,6 @@ use super::links::LinkKey;
 use super::message::{ByeCode, Intent, Message};
 use super::record::{Epoch, Health, Reason, Record, Standing};
 use super::table::{Applied, Origin};
-use super::tellers::Telling;
 use super::{Effect, Membership, News, Note};
 use crate::node::{BootId, Incarnation, NodeName};
 
@@ -25,6 +24,8 @@ pub(super) enum Manner {
     Told,
     /// Where views were compared: most of the others know it, or compare theirs too.
     Compared,
+    /// The same, with a peer that has told enough: it is not told on.
+    Repaired,
 }
 
 /// What became of a record that was heard.
@@ -108,14 +109,16 @@ impl Membership {
         let is_new = self.table.get(&said.record().node).is_none();
         let record = said.into_record();
         let is_own = record.node == *speaker;
-        let telling = Telling::of(manner, !is_new);
-        let others = self.table.member_count() - self.table.unproven_count();
-        if !is_own && self.is_too_much(now, speaker, (&record, telling), others) {
-            return self.reached(now, Limit::News);
-        }
-        if record.node == self.me.node {
+        let is_mine = record.node == self.me.node;
+        let manner = match manner {
+            _ if is_own || self.may_tell(now, speaker) => manner,
+            Manner::Compared if !is_mine => Manner::Repaired,
+            _ if self.would_be_new(&record) => return self.reached(now, Limit::News),
+            _ => manner,
+        };
+        if is_mine {
             if record.supersedes(&self.me) {
-                self.tellers.told(now, speaker, telling, others);
+                self.tellers.told(now, speaker);
             }
             self.rumours.passed(&record, over);
             return self.hear_of_self(now, &record);
@@ -139,25 +142,23 @@ impl Membership {
             }
             Held::New => {
                 self.rumours.passed(&record, over);
-                if !is_own {
-                    self.tellers.told(now, speaker, telling, others);
+                if !is_own && manner != Manner::Repaired {
+                    self.tellers.told(now, speaker);
                 }
             }
             Held::Dropped => {}
         }
     }
 
-    /// Whether a peer has told as much of others as it may, and this would be new too.
-    fn is_too_much(
-        &mut self,
-        now: Duration,
-        speaker: &NodeName,
-        (record, telling): (&Record, Telling),
-        others: usize,
-    ) -> bool {
-        let is_news = |held: &Record| !held.join(record).same_as(held);
-        !self.tellers.may_tell(now, speaker, telling, others)
-            && self.table.get(&record.node).is_none_or(is_news)
+    /// Whether a peer may tell one more piece of news of others.
+    fn may_tell(&mut self, now: Duration, speaker: &NodeName) -> bool {
+        let members = self.table.member_count() - self.table.unproven_count();
+        self.tellers.may_tell(now, speaker, members)
+    }
+
+    fn would_be_new(&self, record: &Record) -> bool {
+        let held = self.table.get(&record.node);
+        held.is_none_or(|held| !held.join(record).same_as(held))
     }
 
     /// Whether discovery or an operator named a node.

@@ -20,8 +20,8 @@ pub struct Limits {
     /// members faster than it could link with them; somebody who makes members up gets no
     /// further than this.
     pub unproven_per_second: u32,
-    /// News of others that one peer may tell at once; what it may tell where views are
-    /// compared is as much as the tables hold.
+    /// News of others that one peer may tell at once. What it tells beyond is dropped; where
+    /// views are compared it is learned, and not told on.
     pub news_at_once: u32,
     /// And so many more in each second after that, in a small cluster: where there are more
     /// members there is more to tell.

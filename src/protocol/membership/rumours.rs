@@ -82,6 +82,9 @@ impl Rumours {
         for key in stale {
             self.waiting.remove(&key);
         }
+        if manner == Manner::Repaired {
+            return true;
+        }
         let common = manner == Manner::Compared && record.health() != Some(Health::Down);
         if common && self.waiting.len() >= MOST_COMPARED {
             return true;
