@@ -139,11 +139,27 @@ fn life_is_sound(claim: &Record, known: Known<'_>) -> bool {
             <= incarnations.max(ahead(|held| held.incarnation.0, INCARNATIONS_AHEAD))
 }
 
+/// Whether a node may go by these numbers, as it says itself.
+pub(super) fn is_its_own(said: &Record, held: &Record) -> bool {
+    let known = Known {
+        speaker: &said.node,
+        is_me: false,
+        held: Some(held),
+        linked: None,
+        burials: said.burial,
+    };
+    life_is_sound(said, known)
+}
+
 /// Whether a member that does not run was last heard with numbers that not everybody may have
 /// believed: then how high they are is no part of the view.
 pub(super) fn is_driven(record: &Record) -> bool {
-    let is_beyond = record.epoch.0 >= RELAYED_EPOCH || record.incarnation.0 >= RELAYED_INCARNATION;
-    is_beyond && record.is_member() && !record.is_running()
+    is_far(record) && record.is_member() && !record.is_running()
+}
+
+/// Whether a statement's numbers are such as not everybody believes of another's node.
+pub(super) fn is_far(record: &Record) -> bool {
+    record.epoch.0 >= RELAYED_EPOCH || record.incarnation.0 >= RELAYED_INCARNATION
 }
 
 /// What others may say of a node that is linked and heard.

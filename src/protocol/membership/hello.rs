@@ -4,13 +4,14 @@ use std::time::Duration;
 
 use rand::RngExt;
 
+use super::door;
 use super::learn::Manner;
 use super::links::{Link, LinkKey, Phase};
 use super::message::{ByeCode, Hello, Intent, Message, PROTOCOL, PROTOCOL_MIN, Version};
 use super::record::{Health, Reason, Record, Standing};
 use super::{Effect, Membership, Note, Refused};
 use crate::escape::escaped;
-use crate::node::NodeName;
+use crate::node::{Incarnation, NodeName};
 
 /// A joining node compares views with the peers that it meets one after another: those
 /// that it meets together would tell it the same.
@@ -125,6 +126,9 @@ impl Membership {
         }
         self.hear_of_departure(now, key, &hello);
         if let Err(verdict) = self.judge(key, &hello) {
+            if verdict.0 == ByeCode::AutohealOff {
+                self.heed_numbers(now, &hello.me);
+            }
             return self.turn_away(now, key, verdict);
         }
         if self.has_moved(key) {
@@ -185,6 +189,21 @@ impl Membership {
         } else if elsewhere && !merge && !asked && hello.me.epoch > held.epoch {
             let left = self.tombstone(&held, Standing::Left, Reason::Left, &held.node);
             self.hold(now, &left);
+        }
+    }
+
+    /// A member that stays apart until an operator says otherwise tells all the same by which
+    /// numbers it goes. Where a liar drove these up, what others say of it would be hard to
+    /// believe for ever.
+    fn heed_numbers(&mut self, now: Duration, said: &Record) {
+        let Some(held) = self.table.member(&said.node) else { return };
+        if !door::is_far(said) || !door::is_its_own(said, held) {
+            return;
+        }
+        let incarnation = Incarnation(said.incarnation.0.saturating_sub(1));
+        let record = Record { epoch: said.epoch, incarnation, ..held.clone() };
+        if record.supersedes(held) {
+            self.hold(now, &record);
         }
     }
 

@@ -496,3 +496,26 @@ fn who_tells_too_much_of_others_is_not_believed_for_the_while() {
     let more = held(&net) - before;
     assert!((per_second * 10..=per_second * 12).contains(&more), "it may tell again: {more}");
 }
+
+/// Simulator, seed 4144: who is kept apart until an operator says otherwise was believed by
+/// one side after that, and never by those who had only heard of it: its numbers were driven.
+#[test]
+fn numbers_that_were_driven_up_keep_nobody_apart() {
+    let mut net = Net::new();
+    for index in 1..=3 {
+        net.start(Settings { autoheal: false, ..settings(index, true) }, Durable::default());
+    }
+    net.discover_all();
+    net.run(Duration::from_secs(6));
+    net.isolate(3, true, true);
+    net.run(Duration::from_secs(6));
+    net.cuts.clear();
+    let three = net.nodes.get_mut(&name(3)).unwrap();
+    three.me.incarnation = Incarnation((1 << 40) + 5);
+    three.set_me(net.now);
+    net.run(Duration::from_secs(3));
+    assert_eq!(net.running(1), ["n1", "n2"], "they stay apart");
+    assert_eq!(net.ask(3, Action::Join { node: name(2), force: true }), Ok(()));
+    net.run(Duration::from_secs(25));
+    net.assert_agreed(&["n1", "n2", "n3"]);
+}

@@ -4,7 +4,7 @@ use super::*;
 
 impl Net {
     /// Nobody hears a node any more, or it hears nobody, or both.
-    fn isolate(&mut self, node: u64, is_deaf: bool, is_mute: bool) {
+    pub(super) fn isolate(&mut self, node: u64, is_deaf: bool, is_mute: bool) {
         let here = name(node);
         for other in self.nodes.keys().filter(|other| **other != here).cloned().collect::<Vec<_>>()
         {
