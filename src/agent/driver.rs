@@ -45,13 +45,13 @@ use crate::view::Snapshot;
 const LAZY_PUBLISH: Duration = Duration::from_millis(1000);
 
 /// While everything changes readers see a view that is at most so old.
-const LATEST_PUBLISH: Duration = Duration::from_millis(200);
+const LATEST_PUBLISH: Duration = Duration::from_millis(500);
 
 /// While everything changes the state is saved so often, but for what somebody waits for.
 const SAVE_PAUSE: Duration = Duration::from_millis(500);
-/// And so much more seldom for each record in it: writing hundreds takes milliseconds, and
-/// thousands of changes are no reason to do nothing else.
-const SAVE_PAUSE_EACH: Duration = Duration::from_millis(3);
+/// Or so seldom for each record in it: writing one takes some microseconds, so that about a
+/// thousandth of a processor goes into it.
+const SAVE_PAUSE_EACH: Duration = Duration::from_millis(10);
 /// But never more seldom than this.
 const LONGEST_SAVE_PAUSE: Duration = Duration::from_secs(5);
 
