@@ -107,6 +107,12 @@ fn check(name: &str, ok: bool, reason: impl Into<String>) -> Check {
     Check { name: name.to_owned(), ok, reason: reason.into() }
 }
 
+/// A check that says what to do where it fails.
+fn advised(name: &str, ok: bool, reason: impl Into<String>, remedy: &str) -> Check {
+    let reason = reason.into();
+    check(name, ok, if ok { reason } else { format!("{reason} -> {remedy}") })
+}
+
 fn checks(snapshot: &Snapshot, config: &Config) -> Vec<Check> {
     ready::checks(snapshot, config).into_iter().map(judged).collect()
 }
@@ -136,8 +142,18 @@ fn notices(snapshot: &Snapshot, config: &Config, metrics: &Metrics) -> Vec<Check
     let token = config.agent.api.token.is_some();
     let mut notices = vec![
         judged(ready::majority(snapshot)),
-        check("views_agree", disagreeing.is_empty(), views),
-        check("links", unlinked.is_empty(), links),
+        advised(
+            "views_agree",
+            disagreeing.is_empty(),
+            views,
+            "wait some seconds; if it lasts, muster doctor shows what is between these nodes",
+        ),
+        advised(
+            "links",
+            unlinked.is_empty(),
+            links,
+            "wait some seconds; if it lasts, muster doctor shows what is between these nodes",
+        ),
         check(
             "discovery_backend",
             discovery.last_error.is_none(),
@@ -145,7 +161,7 @@ fn notices(snapshot: &Snapshot, config: &Config, metrics: &Metrics) -> Vec<Check
         ),
         encryption(config, metrics),
         cookie(config),
-        check(
+        advised(
             "api_token",
             token,
             if token {
@@ -153,55 +169,70 @@ fn notices(snapshot: &Snapshot, config: &Config, metrics: &Metrics) -> Vec<Check
             } else {
                 "agent.api.token is not set: every local user may change the cluster"
             },
+            "set it where other users share this machine",
         ),
     ];
-    notices.extend(certificate("certificate", &metrics.tls_not_after, &metrics.tls_stale));
-    notices.extend(certificate("api_certificate", &metrics.api_not_after, &metrics.api_tls_stale));
+    notices.extend(certificate(
+        "certificate",
+        (&metrics.tls_not_after, &metrics.tls_stale),
+        "renew or mend the files that ssl_dist.conf names: new ones are used without a restart",
+    ));
+    notices.extend(certificate(
+        "api_certificate",
+        (&metrics.api_not_after, &metrics.api_tls_stale),
+        "renew or mend the files of agent.api.tls: new ones are used without a restart",
+    ));
     if metrics.cookie_stale.get() != 0 {
         let reason =
             "the changed cookie files cannot be used, the old cookies still are; the log says why";
-        notices.push(check("cookie_files", false, reason));
+        let remedy = "mend the files that node.cookie and agent.mesh.accept_cookies name";
+        notices.push(advised("cookie_files", false, reason, remedy));
     }
     notices
 }
 
 /// How far the mesh is protected on its way.
 fn encryption(config: &Config, metrics: &Metrics) -> Check {
-    if !config.cluster.proto_dist.is_tls() {
-        let reason = "the mesh is plain TCP: guarded by the cookie, readable on the way";
-        return check("encryption", false, reason);
-    }
-    if metrics.tls_unverified.get() != 0 {
-        return check(
-            "encryption",
-            false,
+    let (reason, remedy) = if !config.cluster.proto_dist.is_tls() {
+        (
+            "the mesh is plain TCP: guarded by the cookie, readable on the way",
+            "set cluster.proto_dist = inet_tls where the network is not yours alone",
+        )
+    } else if metrics.tls_unverified.get() != 0 {
+        (
             "ssl_dist.conf says verify_none: peers are not verified",
-        );
-    }
-    if !config.agent.mesh.verify_node_name {
-        let reason = "agent.mesh.verify_node_name is false: any certificate of the CA can speak \
-                      as any node";
-        return check("encryption", false, reason);
-    }
-    check("encryption", true, "TLS, peers verified")
+            "say verify_peer there, and name the CA's file",
+        )
+    } else if !config.agent.mesh.verify_node_name {
+        (
+            "agent.mesh.verify_node_name is false: any certificate of the CA can speak as any node",
+            "give each node a certificate with its name, and set it to true",
+        )
+    } else {
+        return check("encryption", true, "TLS, peers verified");
+    };
+    advised("encryption", false, reason, remedy)
 }
 
 /// Whether the certificate files are usable and their certificates valid for long enough.
-fn certificate(name: &str, not_after: &Gauge, stale: &Gauge) -> Option<Check> {
+fn certificate(name: &str, (not_after, stale): (&Gauge, &Gauge), remedy: &str) -> Option<Check> {
     let ends = u64::try_from(not_after.get()).ok().filter(|ends| *ends != 0)?;
     if stale.get() != 0 {
         let reason =
             "the changed TLS files cannot be used, the old ones still are; the log says why";
-        return Some(check(name, false, reason));
+        return Some(advised(name, false, reason, remedy));
     }
     let left = (UNIX_EPOCH + Duration::from_secs(ends))
         .duration_since(SystemTime::now())
         .unwrap_or_default();
     let days = left.as_secs() / 86_400;
-    Some(check(name, left > EXPIRY_WARNING, format!("valid for {days} more days")))
+    let reason = format!("valid for {days} more days");
+    Some(advised(name, left > EXPIRY_WARNING, reason, remedy))
 }
 
 fn cookie(config: &Config) -> Check {
     let weak = config.weak_cookie();
-    check("cookie", weak.is_none(), weak.unwrap_or_else(|| "none is short or shipped".to_owned()))
+    let is_strong = weak.is_none();
+    let reason = weak.unwrap_or_else(|| "none is short or shipped".to_owned());
+    advised("cookie", is_strong, reason, "take a long random one: openssl rand -hex 32")
 }

@@ -151,21 +151,6 @@ fn split(check: &Check) -> (&str, &str) {
         "state" => "wait; if it lasts, see the discovery line and the peer lines",
         "state_unsaved" => "free space, or give the agent a data_dir that it may write",
         "name_conflict" => "stop one of the two agents, or give it another node.name",
-        "views_agree" => "wait some seconds; if it lasts, see the peer lines",
-        "links" => "see the peer lines",
-        "encryption" => "set cluster.proto_dist = inet_tls where the network is not yours alone",
-        "api_token" => "set agent.api.token where other users share this machine",
-        "cookie" => "take a long random one: openssl rand -hex 32",
-        "certificate" => {
-            "renew or mend the files that ssl_dist.conf names: new ones are used without a restart"
-        }
-        "api_certificate" => {
-            "renew or mend the files of agent.api.tls: new ones are used without a restart"
-        }
-        "cookie_files" => {
-            "mend the files that node.cookie and agent.mesh.accept_cookies name: the agent's log \
-             says which"
-        }
         name => follow::remedy(name).unwrap_or("see the agent's log"),
     };
     (&check.reason, remedy)
