@@ -22,7 +22,7 @@ use crate::world::{Event, World, name};
 const GHOSTS: usize = 2_000;
 
 /// How many of these there are.
-const MOST_GHOSTS: usize = 40;
+const MOST_GHOSTS: usize = 150;
 
 /// Statements in one burst, at most.
 const BURST: usize = 24;
