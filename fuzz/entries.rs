@@ -8,13 +8,13 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use muster::discovery::mcast::datagram::{Datagram, Keys};
-use muster::node::{BootId, NodeName, Role};
+use muster::node::{BootId, LinkId, NodeName, Role};
 use muster::protocol::dist::control::{self, Incoming};
 use muster::protocol::dist::frame::{Decoder, Prefix};
 use muster::protocol::dist::handshake::{Decision, Event, Handshake, HandshakeError, Local};
 use muster::protocol::dist::link::{self, Link, LinkTimes};
 use muster::protocol::membership::{
-    Durable, Effect, Limits, LinkKey, Membership, Message, Settings, Timing,
+    Durable, Effect, Limits, Membership, Message, Settings, Timing,
 };
 use muster::secret::Secret;
 
@@ -232,7 +232,7 @@ pub fn membership(data: &[u8]) {
         Membership::new(settings(node, boot), Durable::default(), Duration::ZERO, boot)
     };
     let (mut here, mut there) = (start("a@127.0.0.1", 1), start("b@127.0.0.2", 2));
-    let (key, mut now) = (LinkKey(1), Duration::from_millis(1));
+    let (key, mut now) = (LinkId(1), Duration::from_millis(1));
     here.handle_link_up(now, key, &name("b@127.0.0.2"), false, None);
     there.handle_link_up(now, key, &name("a@127.0.0.1"), true, None);
     while let Some(effect) = there.poll_effect() {

@@ -7,6 +7,11 @@ use std::sync::Arc;
 
 use serde::{Deserialize, Serialize};
 
+/// A link to another node, as the mesh numbers it: unique within a process's life, and never
+/// used again.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct LinkId(pub u64);
+
 /// Longest node name, in bytes; an Erlang atom holds no more.
 pub const MAX_NODE_NAME: usize = 255;
 

@@ -8,10 +8,10 @@
 
 use std::time::Duration;
 
-use muster::node::{BootId, ClusterId, Role};
+use muster::node::{BootId, ClusterId, LinkId, Role};
 use muster::protocol::membership::{
-    Action, DialFailure, Durable, Effect, Health, Hello, Intent, Limits, LinkKey, MAX_RECORDS,
-    Membership, Message, PROTOCOL, PROTOCOL_MIN, Record, Standing, State as Stage, Timing,
+    Action, DialFailure, Durable, Effect, Health, Hello, Intent, Limits, MAX_RECORDS, Membership,
+    Message, PROTOCOL, PROTOCOL_MIN, Record, Standing, State as Stage, Timing,
 };
 use rand::RngExt;
 
@@ -81,7 +81,7 @@ impl Formed {
 
 /// One peer tells a machine all records, and their link ends.
 fn tell(machine: &mut Membership, now: Duration, peer: &Record, frames: &[Vec<u8>]) {
-    let key = LinkKey(0);
+    let key = LinkId(0);
     let hello = Hello {
         protocol_min: PROTOCOL_MIN,
         protocol: PROTOCOL,

@@ -31,11 +31,11 @@ use crate::command::{Command, Refused};
 use crate::config::Config;
 use crate::discovery::{DiscoveryEvent, DiscoveryHandle};
 use crate::escape::escaped;
-use crate::mesh::{DialError, LinkId, Mesh, MeshEvent, SendOutcome};
+use crate::mesh::{DialError, Mesh, MeshEvent, SendOutcome};
 use crate::metrics::{Cause, Limit, Metrics, Word};
-use crate::node::NodeName;
+use crate::node::{LinkId, NodeName};
 use crate::protocol::membership::{
-    DialFailure, Effect, Health, LinkKey, Membership, News, Note, Reason, RequestId,
+    DialFailure, Effect, Health, Membership, News, Note, Reason, RequestId,
 };
 use crate::reach::{ASK, Board};
 use crate::throttle::Throttle;
@@ -238,9 +238,8 @@ impl Driver {
         let now = self.now();
         match event {
             MeshEvent::Up { link, peer, dialed, rtt, remote, local } => {
-                let key = LinkKey(link.0);
-                self.presenter.linked(key, &peer, remote.ip(), local.ip());
-                self.machine.handle_link_up(now, key, &peer, dialed, rtt);
+                self.presenter.linked(link, &peer, remote.ip(), local.ip());
+                self.machine.handle_link_up(now, link, &peer, dialed, rtt);
                 self.book.crowd_changed = true;
             }
             MeshEvent::Frame { link, payload, .. } if payload == ASK => {
@@ -254,14 +253,14 @@ impl Driver {
             MeshEvent::Frame { link, payload, turn } => {
                 let start = processor_time();
                 self.metrics.messages_received.inc();
-                self.machine.handle_frame(now, LinkKey(link.0), &payload);
+                self.machine.handle_frame(now, link, &payload);
                 self.carry_out();
                 turn.took(processor_time().saturating_sub(start));
             }
             MeshEvent::Down { link, reason, .. } => {
                 debug!(link = link.0, "link ended: {reason}");
-                self.machine.handle_link_down(now, LinkKey(link.0));
-                self.presenter.unlinked(LinkKey(link.0));
+                self.machine.handle_link_down(now, link);
+                self.presenter.unlinked(link);
                 self.book.news = true;
             }
             MeshEvent::DialFailed { peer, error, cause, after } => {
@@ -348,11 +347,11 @@ impl Driver {
             match effect {
                 Effect::Dial(peer) => self.mesh.dial(peer),
                 Effect::Send(link, frame) => {
-                    if self.mesh.send(LinkId(link.0), &frame) == SendOutcome::Queued {
+                    if self.mesh.send(link, &frame) == SendOutcome::Queued {
                         self.metrics.messages_sent.inc();
                     }
                 }
-                Effect::Close(link, reason) => self.mesh.close(LinkId(link.0), &reason),
+                Effect::Close(link, reason) => self.mesh.close(link, &reason),
                 Effect::Event(news) => {
                     self.count(&news);
                     self.presenter.report(news);

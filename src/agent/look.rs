@@ -16,9 +16,9 @@ use tokio::time::{Instant, timeout_at};
 
 use crate::config::Config;
 use crate::mesh::tls::TlsContext;
-use crate::mesh::{DialError, LinkId, LinkTimes, Mesh, MeshError, MeshEvent, MeshSettings};
+use crate::mesh::{DialError, LinkTimes, Mesh, MeshError, MeshEvent, MeshSettings};
 use crate::metrics::Metrics;
-use crate::node::NodeName;
+use crate::node::{LinkId, NodeName};
 use crate::protocol::membership::{Hello, Message};
 use crate::reach::{self, Reach};
 use crate::resolve::Resolver;

@@ -11,11 +11,9 @@ use super::refusals::Refusals;
 use crate::attributes::{Broker, BrokerStatus};
 use crate::config::Config;
 use crate::events::{Event, EventKind, EventLog};
-use crate::node::NodeName;
+use crate::node::{LinkId, NodeName};
 use crate::notices::Notices;
-use crate::protocol::membership::{
-    Health, LinkKey, Membership, News, Reason, Record, Standing, State,
-};
+use crate::protocol::membership::{Health, Membership, News, Reason, Record, Standing, State};
 use crate::view::{
     BrokerView, ClusterState, DiscoveryView, LastChange, LinkState, Member, MemberStatus, Snapshot,
 };
@@ -32,7 +30,7 @@ pub(super) struct Presenter {
     addresses: BTreeMap<NodeName, SocketAddr>,
     /// The peer of each link, and the addresses of its ends. Whoever is at the other end
     /// need not be whom it says, until the machine admits it.
-    links: BTreeMap<LinkKey, (NodeName, IpAddr, IpAddr)>,
+    links: BTreeMap<LinkId, (NodeName, IpAddr, IpAddr)>,
     /// The status of each member's broker, and since when.
     brokers: BTreeMap<NodeName, (BrokerStatus, SystemTime)>,
     pub(super) discovery: DiscoveryView,
@@ -61,22 +59,22 @@ impl Presenter {
     }
 
     /// A link is up.
-    pub(super) fn linked(&mut self, link: LinkKey, peer: &NodeName, remote: IpAddr, local: IpAddr) {
+    pub(super) fn linked(&mut self, link: LinkId, peer: &NodeName, remote: IpAddr, local: IpAddr) {
         self.links.insert(link, (peer.clone(), remote, local));
     }
 
     /// A link has ended.
-    pub(super) fn unlinked(&mut self, link: LinkKey) {
+    pub(super) fn unlinked(&mut self, link: LinkId) {
         self.links.remove(&link);
     }
 
     /// Who is at the other end of a link, by its own word.
-    pub(super) fn peer(&self, link: LinkKey) -> Option<&NodeName> {
+    pub(super) fn peer(&self, link: LinkId) -> Option<&NodeName> {
         self.links.get(&link).map(|(peer, ..)| peer)
     }
 
     /// Where the other end of a link is.
-    pub(super) fn remote(&self, link: LinkKey) -> Option<IpAddr> {
+    pub(super) fn remote(&self, link: LinkId) -> Option<IpAddr> {
         self.links.get(&link).map(|(_, remote, _)| *remote)
     }
 

@@ -16,9 +16,9 @@ use super::gate::Ends;
 use super::listen::tune;
 use super::shared::Shared;
 use super::tls::{Crossing, FailureKind};
-use super::{DialError, LinkId, MeshEvent, MeshSettings};
+use super::{DialError, MeshEvent, MeshSettings};
 use crate::escape::escaped;
-use crate::node::NodeName;
+use crate::node::{LinkId, NodeName};
 use crate::protocol::dist::handshake::{Handshake, HandshakeError};
 
 /// Longest wait for one address to accept. Beyond loopback and a data centre this is

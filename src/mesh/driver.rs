@@ -17,6 +17,7 @@ use tokio::io::{AsyncRead as _, AsyncWrite as _, AsyncWriteExt as _, ReadBuf};
 use tokio::time::{Instant, sleep_until, timeout};
 use tracing::{Instrument, debug};
 
+use super::MeshEvent;
 use super::carrier::{Carrier, Renewal, ShakeError};
 use super::dial;
 use super::queue::Queue;
@@ -24,8 +25,7 @@ use super::rate::{Rate, Used};
 use super::shared::Shared;
 use super::tls::{self, FailureKind, TlsFailure};
 use super::turn::Turns;
-use super::{LinkId, MeshEvent};
-use crate::node::NodeName;
+use crate::node::{LinkId, NodeName};
 use crate::protocol::dist::handshake::{Decision, Event as Shake, Handshake, Peer};
 use crate::protocol::dist::link::{Event, Link};
 

@@ -62,16 +62,12 @@ use self::shared::Shared;
 use self::tls::TlsContext;
 use crate::cookies::Cookies;
 use crate::metrics::Metrics;
-use crate::node::NodeName;
+use crate::node::{LinkId, NodeName};
 use crate::resolve::Resolver;
 
 /// Places for events that the membership driver has not taken yet. It takes them as
 /// fast as they come; a few hundred cover a burst of fifty links that form at once.
 pub const EVENT_QUEUE: usize = 512;
-
-/// One link, unique within the process; never used again.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
-pub struct LinkId(pub u64);
 
 /// What a dial attempt failed on. The kind is evidence about the peer.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]

@@ -8,11 +8,10 @@ use std::time::Duration;
 use tokio::sync::Notify;
 use tokio::time::Instant;
 
-use super::LinkId;
 use super::gate::Ends;
 use super::queue::Queue;
 use super::tls::Crossing;
-use crate::node::NodeName;
+use crate::node::{LinkId, NodeName};
 use crate::protocol::dist::handshake::Decision;
 
 /// For how long after its start a dial of ours makes the peer's give way. A dial that

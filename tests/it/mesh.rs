@@ -8,10 +8,10 @@ use std::time::Duration;
 
 use muster::mesh::tls::TlsContext;
 use muster::mesh::{
-    DialError, LinkId, LinkTimes, MAX_UNAUTHENTICATED, MAX_UNAUTHENTICATED_PER_ADDRESS, MeshEvent,
+    DialError, LinkTimes, MAX_UNAUTHENTICATED, MAX_UNAUTHENTICATED_PER_ADDRESS, MeshEvent,
     MeshSettings, QUEUE_BYTES, SendOutcome,
 };
-use muster::node::NodeName;
+use muster::node::{LinkId, NodeName};
 use muster::protocol::dist::control::Encoder;
 use muster::protocol::dist::frame::Prefix;
 use muster::protocol::dist::handshake::{Event, Handshake, Local};

@@ -9,14 +9,13 @@ use std::time::Duration;
 use minicbor::Decoder;
 use minicbor::data::Type;
 use muster::attributes::{Attributes, Broker, BrokerStatus, Tags};
-use muster::node::{BootId, ClusterId, Incarnation, NodeName, Role};
+use muster::node::{BootId, ClusterId, Incarnation, LinkId, NodeName, Role};
 use muster::protocol::membership::{
     Ask, BUCKETS, BUCKETS_V1, ByeCode, Durable, Effect, Epoch, Health, Hello, Intent, Limits,
-    LinkKey, Membership, Message, Note, PROTOCOL, PROTOCOL_MIN, Reason, Record, Settings, Standing,
-    Timing,
+    Membership, Message, Note, PROTOCOL, PROTOCOL_MIN, Reason, Record, Settings, Standing, Timing,
 };
 
-const LINK: LinkKey = LinkKey(1);
+const LINK: LinkId = LinkId(1);
 const NOW: Duration = Duration::from_millis(1);
 
 fn name(text: &str) -> NodeName {

@@ -12,10 +12,10 @@ use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::hash::{DefaultHasher, Hash, Hasher};
 use std::time::Duration;
 
-use muster::node::{BootId, NodeName, Role};
+use muster::node::{BootId, LinkId, NodeName, Role};
 use muster::protocol::membership::{
-    Action, DialFailure, Durable, Effect, Epoch, Limits, LinkKey, Membership, Message, Record,
-    RequestId, Settings, State, Timing,
+    Action, DialFailure, Durable, Effect, Epoch, Limits, Membership, Message, Record, RequestId,
+    Settings, State, Timing,
 };
 
 use crate::calm::content;
@@ -27,9 +27,9 @@ const CALM: Duration = Duration::from_secs(45);
 /// What may happen next.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Move {
-    Deliver(LinkKey),
-    Lose(LinkKey),
-    Break(LinkKey),
+    Deliver(LinkId),
+    Lose(LinkId),
+    Break(LinkId),
     Cut(usize, usize),
     Heal(usize, usize),
     Crash(usize),
@@ -48,9 +48,9 @@ struct Small {
     nodes: Vec<Option<Membership>>,
     disks: Vec<Durable>,
     /// Whose end it is, and the other end.
-    links: BTreeMap<LinkKey, (usize, LinkKey)>,
+    links: BTreeMap<LinkId, (usize, LinkId)>,
     /// Frames on their way, by the end that sent them.
-    flows: BTreeMap<LinkKey, VecDeque<Vec<u8>>>,
+    flows: BTreeMap<LinkId, VecDeque<Vec<u8>>>,
     cuts: BTreeSet<(usize, usize)>,
     /// What each holds a tombstone of, and of which epoch.
     buried: Vec<BTreeMap<NodeName, Epoch>>,
@@ -190,7 +190,7 @@ impl Small {
         self.settle();
     }
 
-    fn deliver(&mut self, key: LinkKey) {
+    fn deliver(&mut self, key: LinkId) {
         let Some(frame) = self.flows.get_mut(&key).and_then(VecDeque::pop_front) else { return };
         let Some(&(from, there)) = self.links.get(&key) else { return };
         let Some(&(to, _)) = self.links.get(&there) else { return };
@@ -205,12 +205,12 @@ impl Small {
 
     fn end(&mut self, node: usize) {
         self.nodes[node] = None;
-        let ends: Vec<LinkKey> =
+        let ends: Vec<LinkId> =
             self.links.iter().filter(|(_, (owner, _))| *owner == node).map(|(k, _)| *k).collect();
         ends.into_iter().for_each(|key| self.end_link(key));
     }
 
-    fn end_link(&mut self, key: LinkKey) {
+    fn end_link(&mut self, key: LinkId) {
         let Some((owner, other)) = self.links.remove(&key) else { return };
         let peer = self.links.remove(&other).map(|(peer, _)| peer);
         for (node, key) in [(Some(owner), key), (peer, other)] {
@@ -281,7 +281,7 @@ impl Small {
             return;
         }
         self.next += 2;
-        let ends = [LinkKey(self.next), LinkKey(self.next + 1)];
+        let ends = [LinkId(self.next), LinkId(self.next + 1)];
         self.links.insert(ends[0], (node, ends[1]));
         self.links.insert(ends[1], (there, ends[0]));
         let peers = [(node, peer.clone(), true), (there, name(node), false)];

@@ -7,9 +7,9 @@
 
 use std::time::Duration;
 
-use muster::node::{BootId, ClusterId, Incarnation, NodeName, Role};
+use muster::node::{BootId, ClusterId, Incarnation, LinkId, NodeName, Role};
 use muster::protocol::membership::{
-    Action, Ask, BUCKETS, ByeCode, Epoch, Health, LinkKey, Message, Reason, Record, Standing, State,
+    Action, Ask, BUCKETS, ByeCode, Epoch, Health, Message, Reason, Record, Standing, State,
 };
 use rand::RngExt;
 use rand::seq::{IndexedRandom, SliceRandom};
@@ -38,7 +38,7 @@ impl World {
         if self.processes[pid].frozen {
             return false;
         }
-        let mut links: Vec<LinkKey> = self.processes[pid].links.keys().copied().collect();
+        let mut links: Vec<LinkId> = self.processes[pid].links.keys().copied().collect();
         links.shuffle(&mut self.rng);
         let heard_by = self.rng.random_range(0..=links.len());
         links.truncate(heard_by);

@@ -8,8 +8,8 @@ use std::collections::{BTreeMap, VecDeque};
 use std::time::Duration;
 
 use muster::mesh::QUEUE_BYTES;
-use muster::node::NodeName;
-use muster::protocol::membership::{DialFailure, LinkKey};
+use muster::node::{LinkId, NodeName};
+use muster::protocol::membership::DialFailure;
 use rand::RngExt;
 
 use crate::history::Pid;
@@ -126,7 +126,7 @@ impl Item {
 #[derive(Debug)]
 pub struct End {
     pid: Pid,
-    key: LinkKey,
+    key: LinkId,
     /// The process was told that it is up, and not that it is down.
     open: bool,
     /// Frames are read and given to the process.
@@ -281,7 +281,7 @@ impl World {
         }
         let conn = self.conns.len();
         self.next_id += 2;
-        let keys = [LinkKey(self.next_id), LinkKey(self.next_id + 1)];
+        let keys = [LinkId(self.next_id), LinkId(self.next_id + 1)];
         let end = |pid, key| End { pid, key, open: false, reading: false, last_received: self.now };
         let ends = [end(from, keys[0]), end(to, keys[1])];
         self.conns.push(Conn {
@@ -345,7 +345,7 @@ impl World {
         self.fail(dial, DialFailure::Unreachable("no answer in time".to_owned()));
     }
 
-    pub fn send(&mut self, pid: Pid, key: LinkKey, frame: Vec<u8>) {
+    pub fn send(&mut self, pid: Pid, key: LinkId, frame: Vec<u8>) {
         let Some(&(conn, end)) = self.processes[pid].links.get(&key) else { return };
         if !self.conns[conn].ends[end].reading {
             return;
@@ -478,7 +478,7 @@ impl World {
     }
 
     /// A process closes its end: what is queued goes out, if it can.
-    pub fn close(&mut self, pid: Pid, key: LinkKey) {
+    pub fn close(&mut self, pid: Pid, key: LinkId) {
         let Some(&(conn, end)) = self.processes[pid].links.get(&key) else { return };
         self.forget(conn, end);
         self.push(conn, end, Item::Fin);

@@ -3,9 +3,9 @@
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::time::Duration;
 
-use muster::node::{BootId, ClusterId, NodeName};
+use muster::node::{BootId, ClusterId, LinkId, NodeName};
 use muster::protocol::membership::{
-    Action, DialFailure, Durable, Epoch, LinkKey, Membership, Record, Refused, RequestId, Settings,
+    Action, DialFailure, Durable, Epoch, Membership, Record, Refused, RequestId, Settings,
     Standing, Timing,
 };
 use rand::RngExt;
@@ -19,9 +19,9 @@ const ELSEWHERE: usize = 1_000_000;
 /// What a process may be told.
 #[derive(Clone, Debug)]
 pub enum Input {
-    LinkUp(LinkKey, NodeName, Option<Duration>),
-    LinkDown(LinkKey),
-    Frame(LinkKey, Vec<u8>),
+    LinkUp(LinkId, NodeName, Option<Duration>),
+    LinkDown(LinkId),
+    Frame(LinkId, Vec<u8>),
     DialFailed(NodeName, DialFailure),
     Discovered(BTreeSet<NodeName>),
     Request(RequestId, Action),
@@ -53,12 +53,12 @@ pub struct Process {
     draining: bool,
     pub inbox: VecDeque<Input>,
     /// Links that nobody holds the other end of, see `stranger`.
-    pub strange: BTreeSet<LinkKey>,
+    pub strange: BTreeSet<LinkId>,
     /// Written but not yet safe, with its version.
     pub writing: Option<(u64, Durable)>,
     pub synced: u64,
     pub replies: Vec<(u64, RequestId, Result<(), Refused>)>,
-    pub links: BTreeMap<LinkKey, (usize, usize)>,
+    pub links: BTreeMap<LinkId, (usize, usize)>,
     pub up: BTreeMap<NodeName, usize>,
     pub dials: BTreeMap<NodeName, (usize, Duration)>,
     pub discovery: bool,

@@ -4,10 +4,10 @@
 
 use std::time::Duration;
 
-use muster::node::{BootId, ClusterId, NodeName};
+use muster::node::{BootId, ClusterId, LinkId, NodeName};
 use muster::protocol::membership::{
-    Ask, BUCKETS, ByeCode, Durable, Health, Hello, Intent, LinkKey, Membership, Message, Reason,
-    Record, Settings, Standing, State,
+    Ask, BUCKETS, ByeCode, Durable, Health, Hello, Intent, Membership, Message, Reason, Record,
+    Settings, Standing, State,
 };
 use rand::RngExt;
 use rand::seq::IndexedRandom;
@@ -43,7 +43,7 @@ impl World {
         };
         // The last one went to the far end of a link.
         self.next_id += 2;
-        let key = LinkKey(self.next_id);
+        let key = LinkId(self.next_id);
         self.processes[pid].strange.insert(key);
         let before = self.shown(pid);
         self.feed(pid, Input::LinkUp(key, peer.clone(), None));

@@ -17,9 +17,9 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
-use muster::node::{BootId, Incarnation, NodeName, Role};
+use muster::node::{BootId, Incarnation, LinkId, NodeName, Role};
 use muster::protocol::membership::{
-    Action, Durable, Effect, Epoch, Health, LinkKey, Reason, Record, RequestId, Standing, Table,
+    Action, Durable, Effect, Epoch, Health, Reason, Record, RequestId, Standing, Table,
 };
 use rand::rngs::SmallRng;
 use rand::{RngExt, SeedableRng};
@@ -82,7 +82,7 @@ pub enum Event {
     Synced(Pid),
     Discover(Pid),
     Arrive(usize, usize),
-    Closed(Pid, LinkKey),
+    Closed(Pid, LinkId),
     Reset(usize, usize),
     Knock(usize),
     Accept(usize),

@@ -6,8 +6,8 @@ use std::time::Duration;
 use tokio::time::Instant;
 
 use super::Driver;
-use crate::mesh::LinkId;
-use crate::protocol::membership::{LinkKey, Version};
+use crate::node::LinkId;
+use crate::protocol::membership::Version;
 use crate::reach;
 
 /// Two answers to who is reached are at least so far apart.
@@ -39,7 +39,7 @@ impl Driver {
                 Some(Version::V1) | None => self.reach.too_old(now, &record.node),
                 Some(Version::V2) if self.reach.ask(now, &record.node) => {
                     // Where it does not go out, no answer comes, which is then shown.
-                    let _outcome = self.mesh.send(LinkId(link.0), reach::ASK);
+                    let _outcome = self.mesh.send(link, reach::ASK);
                 }
                 Some(Version::V2) => {}
             }
@@ -49,7 +49,7 @@ impl Driver {
     /// Whether this is the answer of a member that was asked, over the member's own link.
     pub(super) fn awaits_reach(&self, link: LinkId, payload: &[u8]) -> bool {
         reach::is_answer(payload)
-            && self.presenter.peer(LinkKey(link.0)).is_some_and(|peer| {
+            && self.presenter.peer(link).is_some_and(|peer| {
                 let held = self.machine.link(peer).is_some_and(|(key, _)| key.0 == link.0);
                 held && self.reach.awaits(peer)
             })
@@ -57,7 +57,7 @@ impl Driver {
 
     /// Keeps what a member says of nodes that are known here: others would be its invention.
     pub(super) fn hear_reach(&mut self, link: LinkId, payload: &[u8]) {
-        let Some(peer) = self.presenter.peer(LinkKey(link.0)) else { return };
+        let Some(peer) = self.presenter.peer(link) else { return };
         let Some(rows) = reach::read(payload) else { return };
         let mut told = reach::told(&rows);
         let discovered = &self.presenter.discovery.nodes;

@@ -4,11 +4,10 @@ use std::time::Duration;
 
 use rand::RngExt;
 
-use super::links::LinkKey;
 use super::message::{ByeCode, Hello, Intent, Message};
 use super::record::{Epoch, Reason, Record, Standing};
 use super::{Effect, Membership, Note};
-use crate::node::{ClusterId, Incarnation};
+use crate::node::{ClusterId, Incarnation, LinkId};
 
 impl Membership {
     /// Settles which cluster both belong to from now on. True: the peer is still in
@@ -17,7 +16,7 @@ impl Membership {
     pub(super) fn agree_on_id(
         &mut self,
         now: Duration,
-        key: LinkKey,
+        key: LinkId,
         mine: Intent,
         hello: &Hello,
     ) -> bool {
@@ -82,14 +81,14 @@ impl Membership {
     fn move_to(
         &mut self,
         now: Duration,
-        key: LinkKey,
+        key: LinkId,
         id: ClusterId,
         ended: Epoch,
         known: Incarnation,
     ) {
         let left = self.tombstone(&self.me, Standing::Left, Reason::Left, &self.me.node);
         self.tell_others(key, &left);
-        let others: Vec<LinkKey> =
+        let others: Vec<LinkId> =
             self.links.all_active().map(|(other, _)| other).filter(|other| *other != key).collect();
         for other in others {
             self.bye(other, ByeCode::Left, format!("{} joined another cluster", self.me.node));
@@ -100,9 +99,9 @@ impl Membership {
         self.rejoin(now, ended, known);
     }
 
-    fn tell_others(&mut self, key: LinkKey, record: &Record) {
+    fn tell_others(&mut self, key: LinkId, record: &Record) {
         let message = Message::Gossip { id: self.id, news: vec![record.clone()] };
-        let others: Vec<LinkKey> =
+        let others: Vec<LinkId> =
             self.links.all_active().map(|(other, _)| other).filter(|other| *other != key).collect();
         for other in others {
             self.send(other, &message);

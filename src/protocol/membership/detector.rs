@@ -4,8 +4,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
-use super::links::LinkKey;
-use crate::node::NodeName;
+use crate::node::{LinkId, NodeName};
 
 /// Worst local health; time-outs grow by half for each point.
 pub(super) const MAX_ILLNESS: u32 = 6;
@@ -17,7 +16,7 @@ pub(super) struct Probe {
     pub deadline: Duration,
     pub stage: Stage,
     /// Who was asked to help.
-    pub helpers: Vec<LinkKey>,
+    pub helpers: Vec<LinkId>,
     /// Whether any helper said anything.
     pub answered: bool,
     /// Whether a helper reached the target.
@@ -46,7 +45,7 @@ pub(super) struct Suspicion {
 /// A probe made for somebody else.
 #[derive(Clone, Debug)]
 pub(super) struct Favour {
-    pub asker: LinkKey,
+    pub asker: LinkId,
     pub seq: u64,
     pub target: NodeName,
     pub deadline: Duration,
@@ -55,7 +54,7 @@ pub(super) struct Favour {
 /// The holder of a name is asked for a sign of life.
 #[derive(Clone, Debug)]
 pub(super) struct Challenge {
-    pub newcomer: LinkKey,
+    pub newcomer: LinkId,
     pub deadline: Duration,
 }
 
@@ -121,7 +120,7 @@ impl Probe {
 pub(super) struct Detector {
     pub next_seq: u64,
     /// When each ping left, for round trips; pruned by age.
-    pub sent: BTreeMap<u64, (LinkKey, Duration)>,
+    pub sent: BTreeMap<u64, (LinkId, Duration)>,
     pub probes: BTreeMap<u64, Probe>,
     pub suspicions: BTreeMap<NodeName, Suspicion>,
     pub favours: BTreeMap<u64, Favour>,
@@ -179,13 +178,13 @@ impl Detector {
         time + time * self.illness / 2
     }
 
-    pub(super) fn challenge(&mut self, newcomer: LinkKey, deadline: Duration) -> u64 {
+    pub(super) fn challenge(&mut self, newcomer: LinkId, deadline: Duration) -> u64 {
         let seq = self.seq();
         self.challenges.insert(seq, Challenge { newcomer, deadline });
         seq
     }
 
-    pub(super) fn end_challenge(&mut self, newcomer: LinkKey) {
+    pub(super) fn end_challenge(&mut self, newcomer: LinkId) {
         self.challenges.retain(|_, challenge| challenge.newcomer != newcomer);
     }
 

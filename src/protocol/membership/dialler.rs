@@ -5,12 +5,12 @@ use std::time::Duration;
 use rand::RngExt;
 use rand::seq::SliceRandom;
 
-use super::links::{DialFailure, Dialing, LinkKey, Phase};
+use super::links::{DialFailure, Dialing, Phase};
 use super::message::Intent;
 use super::record::{Reason, Record};
 use super::{Effect, Membership, Note};
 use crate::backoff::Backoff;
-use crate::node::NodeName;
+use crate::node::{LinkId, NodeName};
 
 /// Dials under way at once: a full mesh's worth.
 pub(super) const MAX_DIALS: usize = 64;
@@ -107,7 +107,7 @@ impl Membership {
     }
 
     /// Notes a refusal or failure once, until it changes or a link comes up.
-    pub(super) fn complain(&mut self, node: &NodeName, key: Option<LinkKey>, text: Option<String>) {
+    pub(super) fn complain(&mut self, node: &NodeName, key: Option<LinkId>, text: Option<String>) {
         let state = self.links.peer(node);
         if text.is_some() && state.complaint != text {
             state.complaint.clone_from(&text);

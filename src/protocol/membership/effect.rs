@@ -3,11 +3,10 @@
 use std::time::Duration;
 
 use super::limits::Limit;
-use super::links::LinkKey;
 use super::message::ByeCode;
 use super::record::{Epoch, Health, Reason, Standing};
 use super::request::Refused;
-use crate::node::{ClusterId, Incarnation, NodeName};
+use crate::node::{ClusterId, Incarnation, LinkId, NodeName};
 
 /// What the driver is to do. Taken in order.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -15,9 +14,9 @@ pub enum Effect {
     /// Dial this node once; answered by `handle_link_up` or `handle_dial_failed`.
     Dial(NodeName),
     /// Send this frame, or drop it if the link's queue is full.
-    Send(LinkKey, Vec<u8>),
+    Send(LinkId, Vec<u8>),
     /// Flush and close this link; answered by `handle_link_down`.
-    Close(LinkKey, String),
+    Close(LinkId, String),
     /// News about a member, each reported once and in order.
     Event(News),
     /// Something operators want to read.
@@ -60,7 +59,7 @@ pub enum Note {
     /// This node left, or was removed.
     Left(Reason),
     /// We refused a peer over this link; the text says why.
-    WeRefused(NodeName, LinkKey, String),
+    WeRefused(NodeName, LinkId, String),
     /// A link was refused, for the same reason as before or another; to be counted and shown.
     Refusal {
         /// Whose link.
@@ -73,7 +72,7 @@ pub enum Note {
         text: String,
     },
     /// A peer refused us, over a link or before there was one.
-    TheyRefused(NodeName, Option<LinkKey>, String),
+    TheyRefused(NodeName, Option<LinkId>, String),
     /// Another live process holds our node name; `None`: no longer.
     Conflict(Option<String>),
     /// A message could not be read; counted.

@@ -6,12 +6,12 @@ use rand::RngExt;
 
 use super::door;
 use super::learn::Manner;
-use super::links::{Link, LinkKey, Phase};
+use super::links::{Link, Phase};
 use super::message::{ByeCode, Hello, Intent, Message, PROTOCOL, PROTOCOL_MIN, Version};
 use super::record::{Health, Reason, Record, Standing};
 use super::{Effect, Membership, Note, Refused};
 use crate::escape::escaped;
-use crate::node::{Incarnation, NodeName};
+use crate::node::{Incarnation, LinkId, NodeName};
 
 /// A joining node compares views with the peers that it meets one after another: those
 /// that it meets together would tell it the same.
@@ -26,7 +26,7 @@ impl Membership {
     pub fn handle_link_up(
         &mut self,
         now: Duration,
-        key: LinkKey,
+        key: LinkId,
         peer: &NodeName,
         dialed: bool,
         rtt: Option<Duration>,
@@ -80,7 +80,7 @@ impl Membership {
     }
 
     /// The driver says that a link has ended.
-    pub fn handle_link_down(&mut self, now: Duration, key: LinkKey) {
+    pub fn handle_link_down(&mut self, now: Duration, key: LinkId) {
         self.notice_lag(now);
         let Some(link) = self.links.links.remove(&key) else { return };
         self.reconciliation.ended(key);
@@ -111,7 +111,7 @@ impl Membership {
     }
 
     /// A hello came.
-    pub(super) fn handle_hello(&mut self, now: Duration, key: LinkKey, hello: Hello) {
+    pub(super) fn handle_hello(&mut self, now: Duration, key: LinkId, hello: Hello) {
         let Some(link) = self.links.links.get(&key) else { return };
         if !matches!(link.phase, Phase::Silent) {
             return;
@@ -153,19 +153,19 @@ impl Membership {
 
     /// Whether we moved to another cluster after we said hello over a link: the peer may
     /// just be joining the one we were in.
-    fn has_moved(&self, key: LinkKey) -> bool {
+    fn has_moved(&self, key: LinkId) -> bool {
         let said = self.links.links.get(&key).map(|link| link.said);
         !self.settings.automatic && said.is_some_and(|said| said != self.id)
     }
 
     /// Closes a link whose hellos no longer hold; whoever wants it dials again.
-    fn begin_anew(&mut self, key: LinkKey) {
+    fn begin_anew(&mut self, key: LinkId) {
         self.bye(key, ByeCode::Duplicate, format!("{} has moved meanwhile", self.me.node));
     }
 
     /// A peer that left our cluster while we could not hear it is no member, whether it
     /// is nowhere now or somewhere else: only a join raises the epoch.
-    fn hear_of_departure(&mut self, now: Duration, key: LinkKey, hello: &Hello) {
+    fn hear_of_departure(&mut self, now: Duration, key: LinkId, hello: &Hello) {
         let Some(held) = self.table.member(&hello.me.node).cloned() else { return };
         if hello.cluster != self.settings.cluster {
             return;
@@ -210,7 +210,7 @@ impl Membership {
     /// Two links to one process: both ends keep the one that the greater name dialled,
     /// and of two that one end dialled the newer. One that has stood for a while did not
     /// cross the newer on its way: it is being made anew, and goes.
-    fn keep_one(&mut self, now: Duration, older: LinkKey, newer: LinkKey, hello: Hello) {
+    fn keep_one(&mut self, now: Duration, older: LinkId, newer: LinkId, hello: Hello) {
         let by_greater = |link: &Link| link.dialed == (self.me.node > link.peer);
         let crossed =
             |link: &Link| now.saturating_sub(link.up_at) < self.settings.timing.hello_timeout;
@@ -229,7 +229,7 @@ impl Membership {
     }
 
     /// Whether a peer may talk to us, by what both sides say of themselves.
-    fn judge(&self, key: LinkKey, hello: &Hello) -> Result<(), Verdict> {
+    fn judge(&self, key: LinkId, hello: &Hello) -> Result<(), Verdict> {
         let peer = &hello.me.node;
         let mine = self.links.links.get(&key).map_or(Intent::Meet, |link| link.intent);
         let asked = mine != Intent::Meet || hello.intent != Intent::Meet;
@@ -299,7 +299,7 @@ impl Membership {
     }
 
     /// The peer is a fellow: the link is the link, and what it says of itself counts.
-    fn accept(&mut self, now: Duration, key: LinkKey, hello: Hello) {
+    fn accept(&mut self, now: Duration, key: LinkId, hello: Hello) {
         let peer = hello.me.node.clone();
         let Some(link) = self.links.links.get_mut(&key) else { return };
         link.phase = Phase::Active;
@@ -348,7 +348,7 @@ impl Membership {
 
     /// Views differ at the first word. Of two that speak version 2 the one that dialled
     /// begins, so that one exchange is had and not two.
-    fn compare_at_greeting(&mut self, now: Duration, key: LinkKey) {
+    fn compare_at_greeting(&mut self, now: Duration, key: LinkId) {
         let link = self.links.links.get(&key);
         let begins = link.is_some_and(|link| link.dialed || link.version == Version::V1);
         let paused = now.saturating_sub(self.greeted_at) >= GREETING_PAUSE;
@@ -371,18 +371,18 @@ impl Membership {
     }
 
     /// What a peer holds of this very node.
-    fn hear_you(&mut self, now: Duration, key: LinkKey, you: &Record) {
+    fn hear_you(&mut self, now: Duration, key: LinkId, you: &Record) {
         if you.node == self.me.node {
             self.hear(now, key, vec![you.clone()], Manner::Told);
         }
     }
 
-    pub(super) fn is_open(&self, key: LinkKey) -> bool {
+    pub(super) fn is_open(&self, key: LinkId) -> bool {
         self.links.links.get(&key).is_some_and(Link::is_active)
     }
 
     /// Asks the holder of a contested name for a sign of life.
-    fn challenge(&mut self, now: Duration, holder: LinkKey, newcomer: LinkKey) {
+    fn challenge(&mut self, now: Duration, holder: LinkId, newcomer: LinkId) {
         let patience = self.patience(holder).unwrap_or_default();
         let deadline = now + self.settings.timing.challenge_timeout.max(patience);
         let seq = self.detector.challenge(newcomer, deadline);
@@ -390,7 +390,7 @@ impl Membership {
     }
 
     /// The holder of a contested name answered: the newcomer is refused.
-    pub(super) fn refuse_newcomer(&mut self, now: Duration, newcomer: LinkKey) {
+    pub(super) fn refuse_newcomer(&mut self, now: Duration, newcomer: LinkId) {
         let Some(link) = self.links.links.get(&newcomer) else { return };
         let peer = link.peer.clone();
         let holder = self.table.get(&peer).map_or(String::new(), |r| r.boot.to_string());
@@ -403,7 +403,7 @@ impl Membership {
 
     /// The holder of a contested name is gone: the newcomer is the node now, if what it
     /// said still holds against what became of us while it waited.
-    pub(super) fn admit_newcomer(&mut self, now: Duration, newcomer: LinkKey) {
+    pub(super) fn admit_newcomer(&mut self, now: Duration, newcomer: LinkId) {
         let Some(link) = self.links.links.get_mut(&newcomer) else { return };
         let Phase::Contested(hello) = std::mem::replace(&mut link.phase, Phase::Silent) else {
             return;
@@ -439,7 +439,7 @@ impl Membership {
         }
     }
 
-    fn turn_away(&mut self, now: Duration, key: LinkKey, verdict: Verdict) {
+    fn turn_away(&mut self, now: Duration, key: LinkId, verdict: Verdict) {
         let Verdict(code, text) = verdict;
         let Some(link) = self.links.links.get(&key) else { return };
         let peer = link.peer.clone();
@@ -459,7 +459,7 @@ impl Membership {
     pub(super) fn handle_bye(
         &mut self,
         now: Duration,
-        key: LinkKey,
+        key: LinkId,
         code: Option<ByeCode>,
         text: &str,
     ) {
@@ -505,7 +505,7 @@ impl Membership {
     }
 
     /// Says why and closes. The link is no longer the peer's link.
-    pub(super) fn bye(&mut self, key: LinkKey, code: ByeCode, text: String) {
+    pub(super) fn bye(&mut self, key: LinkId, code: ByeCode, text: String) {
         let Some(link) = self.links.links.get_mut(&key) else { return };
         link.phase = Phase::Closing;
         self.reconciliation.ended(key);

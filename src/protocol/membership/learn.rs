@@ -6,12 +6,11 @@ use rand::RngExt;
 
 use super::door::{Admitted, Known, Unfit, admit};
 use super::limits::Limit;
-use super::links::LinkKey;
 use super::message::{ByeCode, Intent, Message};
 use super::record::{Epoch, Health, Reason, Record, Standing};
 use super::table::{Applied, Origin};
 use super::{Effect, Membership, News, Note};
-use crate::node::{BootId, Incarnation, NodeName};
+use crate::node::{BootId, Incarnation, LinkId, NodeName};
 
 /// Other process lives under this node's name that are remembered: more than one at a time
 /// is an accident, more than these a lie.
@@ -49,13 +48,7 @@ const FRESH: Duration = Duration::from_millis(1500);
 
 impl Membership {
     /// Hears what came over a link: each statement goes through the door first.
-    pub(super) fn hear(
-        &mut self,
-        now: Duration,
-        key: LinkKey,
-        claims: Vec<Record>,
-        manner: Manner,
-    ) {
+    pub(super) fn hear(&mut self, now: Duration, key: LinkId, claims: Vec<Record>, manner: Manner) {
         let Some(speaker) = self.links.links.get(&key).map(|link| link.peer.clone()) else {
             return;
         };
@@ -102,7 +95,7 @@ impl Membership {
     fn learn(
         &mut self,
         now: Duration,
-        (speaker, over): (&NodeName, LinkKey),
+        (speaker, over): (&NodeName, LinkId),
         said: Admitted,
         manner: Manner,
     ) {
@@ -458,7 +451,7 @@ impl Membership {
 
     /// Closes every link.
     pub(super) fn detach(&mut self, code: ByeCode, text: &str) {
-        let open: Vec<LinkKey> = self.links.all_active().map(|(key, _)| key).collect();
+        let open: Vec<LinkId> = self.links.all_active().map(|(key, _)| key).collect();
         for key in open {
             self.bye(key, code, text.to_owned());
         }
@@ -487,7 +480,7 @@ impl Membership {
     /// Sends a statement over every link.
     pub(super) fn tell_all(&mut self, record: &Record) {
         let frame = Message::Gossip { id: self.id, news: vec![record.clone()] }.encode();
-        let open: Vec<LinkKey> = self.links.all_active().map(|(key, _)| key).collect();
+        let open: Vec<LinkId> = self.links.all_active().map(|(key, _)| key).collect();
         for key in open {
             self.effects.push_back(Effect::Send(key, frame.clone()));
         }

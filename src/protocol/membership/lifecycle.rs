@@ -5,12 +5,12 @@ use std::time::Duration;
 
 use rand::seq::IteratorRandom;
 
-use super::links::{DialFailure, LinkKey, Phase};
+use super::links::{DialFailure, Phase};
 use super::message::{ByeCode, Intent};
 use super::record::{Health, Reason, Record, Standing};
 use super::request::{Action, Refused};
 use super::{Effect, Membership, Note, RequestId, State};
-use crate::node::NodeName;
+use crate::node::{LinkId, NodeName};
 
 /// Requests that wait for another node, at once.
 pub(super) const MAX_PENDING: usize = 16;
@@ -125,7 +125,7 @@ impl Membership {
         let deadline = now + self.settings.timing.request_timeout;
         self.pending.insert(request, Pending { node: node.clone(), intent, deadline });
         // A link without a hello, or one that refused us, was opened with another intent.
-        let stale: Vec<LinkKey> = self
+        let stale: Vec<LinkId> = self
             .links
             .links
             .iter()

@@ -4,11 +4,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
 use super::message::{Hello, Intent, Version};
-use crate::node::{BootId, ClusterId, NodeName};
-
-/// A link as the driver numbers it.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
-pub struct LinkKey(pub u64);
+use crate::node::{BootId, ClusterId, LinkId, NodeName};
 
 /// How a dial attempt failed, as evidence.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -151,7 +147,7 @@ pub(super) struct Peer {
     pub contact: bool,
     /// An attempt to reach it has ended since it became a contact.
     pub tried: bool,
-    pub link: Option<LinkKey>,
+    pub link: Option<LinkId>,
     pub dialing: Dialing,
     /// Its link ended unasked, and nobody knows yet why.
     pub is_followed: bool,
@@ -191,7 +187,7 @@ impl Default for Peer {
 /// All links, all peers, and when to dial whom.
 #[derive(Clone, Debug, Default)]
 pub(super) struct Links {
-    pub links: BTreeMap<LinkKey, Link>,
+    pub links: BTreeMap<LinkId, Link>,
     pub peers: BTreeMap<NodeName, Peer>,
     queue: BTreeSet<(Duration, NodeName)>,
     /// What was last logged of nodes that are in no other book.
@@ -221,7 +217,7 @@ impl Links {
     }
 
     /// The link to a node over which hellos were exchanged.
-    pub(super) fn active(&self, node: &NodeName) -> Option<(LinkKey, &Link)> {
+    pub(super) fn active(&self, node: &NodeName) -> Option<(LinkId, &Link)> {
         let key = self.peers.get(node)?.link?;
         self.links.get(&key).filter(|link| link.is_active()).map(|link| (key, link))
     }
@@ -232,7 +228,7 @@ impl Links {
     }
 
     /// Every link over which hellos were exchanged.
-    pub(super) fn all_active(&self) -> impl Iterator<Item = (LinkKey, &Link)> {
+    pub(super) fn all_active(&self) -> impl Iterator<Item = (LinkId, &Link)> {
         self.links.iter().filter(|(_, link)| link.is_active()).map(|(key, link)| (*key, link))
     }
 

@@ -64,7 +64,7 @@ use rand::rngs::SmallRng;
 
 pub use effect::{Effect, News, Note, RequestId, State};
 pub use limits::{Limit, Limits};
-pub use links::{DialFailure, LinkKey};
+pub use links::DialFailure;
 pub use message::{
     Ask, BUCKETS, BUCKETS_V1, BadMessage, ByeCode, Hello, Intent, MAX_RECORDS, Message, PROTOCOL,
     PROTOCOL_MIN, Version,
@@ -75,7 +75,7 @@ pub use settings::{Durable, Settings, Timing};
 pub use table::{Applied, Entry, Origin, Table};
 
 use crate::attributes::Attributes;
-use crate::node::{BootId, ClusterId, Incarnation, NodeName};
+use crate::node::{BootId, ClusterId, Incarnation, LinkId, NodeName};
 use detector::Detector;
 use lifecycle::Pending;
 use limits::{Allowance, Reached};
@@ -442,7 +442,7 @@ impl Membership {
     }
 
     /// The same by the rule of the version that is spoken over a link.
-    fn view_over(&self, key: LinkKey) -> u64 {
+    fn view_over(&self, key: LinkId) -> u64 {
         let version = self.links.links.get(&key).map_or(Version::V2, |link| link.version);
         self.table.view_hash(self.id, version)
     }
@@ -466,7 +466,7 @@ impl Membership {
 
     /// The open link to a member, and its smoothed round trip.
     #[must_use]
-    pub fn link(&self, node: &NodeName) -> Option<(LinkKey, Option<Duration>)> {
+    pub fn link(&self, node: &NodeName) -> Option<(LinkId, Option<Duration>)> {
         self.links.active(node).map(|(key, link)| (key, link.rtt.map(|rtt| rtt.smooth())))
     }
 
@@ -535,7 +535,7 @@ impl Membership {
         self.wants(node) || (running && !self.is_well_linked && !self.stopping)
     }
 
-    fn send(&mut self, link: LinkKey, message: &Message) {
+    fn send(&mut self, link: LinkId, message: &Message) {
         self.effects.push_back(Effect::Send(link, message.encode()));
     }
 

@@ -17,11 +17,10 @@ use rand::seq::{IteratorRandom, SliceRandom};
 use super::detector::{CutOff, Favour, MAX_ILLNESS, Outcome, Probe, Seen, Stage, Suspicion};
 use super::learn::{Held, Manner};
 use super::limits::Limit;
-use super::links::LinkKey;
 use super::message::{ByeCode, Message};
 use super::record::{Health, Reason, Record, Standing};
 use super::{Membership, Note};
-use crate::node::NodeName;
+use crate::node::{LinkId, NodeName};
 
 /// Members asked to probe a silent one.
 const HELPERS: usize = 3;
@@ -150,7 +149,7 @@ impl Membership {
         self.run_detector(now);
     }
 
-    pub(super) fn send_ping(&mut self, now: Duration, seq: u64, key: LinkKey) {
+    pub(super) fn send_ping(&mut self, now: Duration, seq: u64, key: LinkId) {
         self.detector.sent.insert(seq, (key, now));
         if self.detector.sent.len() > MAX_SENT {
             self.detector.sent.pop_first();
@@ -164,13 +163,13 @@ impl Membership {
     }
 
     /// How long an answer over a link may take by what was measured.
-    pub(super) fn patience(&self, key: LinkKey) -> Option<Duration> {
+    pub(super) fn patience(&self, key: LinkId) -> Option<Duration> {
         Some(self.links.links.get(&key)?.rtt?.patience())
     }
 
     /// How long the helpers' answer may take: to the farthest of them, and from there to
     /// the target, which is as far from them as from us for all we know.
-    fn help_timeout(&self, helpers: &[LinkKey], target: Option<LinkKey>) -> Duration {
+    fn help_timeout(&self, helpers: &[LinkId], target: Option<LinkId>) -> Duration {
         let near = helpers.iter().filter_map(|key| self.patience(*key)).max().unwrap_or_default();
         let far = target.and_then(|key| self.patience(key)).unwrap_or(near);
         self.ack_timeout(near + far)
@@ -285,12 +284,12 @@ impl Membership {
         }
     }
 
-    fn ping_again(&mut self, now: Duration, key: LinkKey) {
+    fn ping_again(&mut self, now: Duration, key: LinkId) {
         let seq = self.detector.seq();
         self.send_ping(now, seq, key);
     }
 
-    fn troubled(&mut self, key: LinkKey) {
+    fn troubled(&mut self, key: LinkId) {
         if let Some(link) = self.links.links.get_mut(&key) {
             link.is_in_trouble = true;
         }
@@ -304,7 +303,7 @@ impl Membership {
     /// Perhaps it is this node that is cut off: everybody is asked at once.
     fn ask_everybody(&mut self, now: Duration, but: &NodeName) {
         let others = self.links.all_active().filter(|(_, link)| link.peer != *but);
-        let others: Vec<LinkKey> = others.map(|(key, _)| key).collect();
+        let others: Vec<LinkId> = others.map(|(key, _)| key).collect();
         for key in others {
             self.ping_again(now, key);
         }
@@ -413,7 +412,7 @@ impl Membership {
     }
 
     /// An answer to a ping of ours, if it comes from whom we asked.
-    pub(super) fn acked(&mut self, now: Duration, key: LinkKey, seq: u64) {
+    pub(super) fn acked(&mut self, now: Duration, key: LinkId, seq: u64) {
         let Some(&(sent_over, at)) = self.detector.sent.get(&seq) else { return };
         if sent_over != key {
             return;
@@ -439,7 +438,7 @@ impl Membership {
     }
 
     /// Somebody asks us to probe a member for it.
-    pub(super) fn help(&mut self, now: Duration, asker: LinkKey, seq: u64, target: &NodeName) {
+    pub(super) fn help(&mut self, now: Duration, asker: LinkId, seq: u64, target: &NodeName) {
         let link = self.links.active(target).map(|(key, _)| key);
         let patience = link.and_then(|key| self.patience(key)).unwrap_or_default();
         let deadline = now + self.settings.timing.helper_timeout.max(patience);
@@ -469,7 +468,7 @@ impl Membership {
     pub(super) fn helped(
         &mut self,
         now: Duration,
-        helper: LinkKey,
+        helper: LinkId,
         seq: u64,
         target: &NodeName,
         alive: bool,

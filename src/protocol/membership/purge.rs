@@ -12,12 +12,11 @@ use std::time::Duration;
 use rand::RngExt;
 
 use super::limits::Limit;
-use super::links::LinkKey;
 use super::message::{Message, Version};
 use super::record::{Reason, Record, Standing};
 use super::table::Origin;
 use super::{Effect, Membership, Refused, RequestId};
-use crate::node::{Incarnation, NodeName};
+use crate::node::{Incarnation, LinkId, NodeName};
 
 /// For real members to be heard: news reach everybody well within a second.
 const WAIT: Duration = Duration::from_secs(3);
@@ -117,7 +116,7 @@ impl Membership {
         self.purges.under_way.insert(id, Purge { due: now + WAIT, suspects, request });
         let message = Message::Purge { id, brought_by: brought_by.clone() };
         let able = self.links.all_active().filter(|(_, link)| link.version == Version::V2);
-        let able: Vec<LinkKey> = able.map(|(key, _)| key).collect();
+        let able: Vec<LinkId> = able.map(|(key, _)| key).collect();
         for key in able {
             self.send(key, &message);
         }

@@ -15,10 +15,10 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
-use super::links::LinkKey;
 use super::message::{Ask, MAX_RECORDS, Message, Version};
 use super::record::Record;
 use super::table::Table;
+use crate::node::LinkId;
 
 /// Bytes of records under way in one direction of a link: a tenth of a second of a link
 /// of 400 kB/s, which the probes on it can wait, and an eighth of a link's queue.
@@ -50,7 +50,7 @@ pub(super) struct Reconciliation {
     /// Up to so many records are sent whole.
     whole_view_limit: usize,
     interval: Duration,
-    exchanges: BTreeMap<LinkKey, Exchange>,
+    exchanges: BTreeMap<LinkId, Exchange>,
 }
 
 impl Reconciliation {
@@ -60,17 +60,17 @@ impl Reconciliation {
     }
 
     /// A link has ended, or is about to.
-    pub(super) fn ended(&mut self, key: LinkKey) {
+    pub(super) fn ended(&mut self, key: LinkId) {
         self.exchanges.remove(&key);
     }
 
     /// Whether an exchange that we began is still under way, as far as can be known.
-    fn is_under_way(&self, now: Duration, key: LinkKey) -> bool {
+    fn is_under_way(&self, now: Duration, key: LinkId) -> bool {
         let asked = self.exchanges.get(&key).and_then(|exchange| exchange.asked);
         asked.is_some_and(|at| now.saturating_sub(at) < self.interval)
     }
 
-    fn exchange(&mut self, now: Duration, key: LinkKey) -> &mut Exchange {
+    fn exchange(&mut self, now: Duration, key: LinkId) -> &mut Exchange {
         let interval = self.interval;
         let exchange = self.exchanges.entry(key).or_default();
         if now.saturating_sub(exchange.since) >= interval {
@@ -83,7 +83,7 @@ impl Reconciliation {
     pub(super) fn begin(
         &mut self,
         now: Duration,
-        key: LinkKey,
+        key: LinkId,
         version: Version,
         table: &Table,
     ) -> Option<Message> {
@@ -103,7 +103,7 @@ impl Reconciliation {
     pub(super) fn compare(
         &mut self,
         now: Duration,
-        key: LinkKey,
+        key: LinkId,
         version: Version,
         theirs: &[u64],
         table: &Table,
@@ -156,7 +156,7 @@ impl Reconciliation {
     pub(super) fn answer(
         &mut self,
         now: Duration,
-        key: LinkKey,
+        key: LinkId,
         version: Version,
         asked: (&[Record], &[u8], Option<Ask>),
         table: &Table,

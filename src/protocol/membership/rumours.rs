@@ -8,9 +8,8 @@
 use std::collections::BTreeMap;
 
 use super::learn::Manner;
-use super::links::LinkKey;
 use super::record::{Health, Record, Standing};
-use crate::node::NodeName;
+use crate::node::{LinkId, NodeName};
 
 /// Over how many links each piece of news is passed: this times log2 of the members. SWIM
 /// (Das et al. 2002, section 4.1) shows that a small multiple of log n reaches all.
@@ -36,7 +35,7 @@ struct Rumour {
     record: Record,
     /// The links that it was passed over: whoever is at their ends knows it. At most
     /// [`enough`], and those that told it to us meanwhile.
-    passed: Vec<LinkKey>,
+    passed: Vec<LinkId>,
 }
 
 /// Over so many links a piece of news is passed among so many members.
@@ -97,7 +96,7 @@ impl Rumours {
     }
 
     /// What came over a link, or went over it already, need not go over it.
-    pub(super) fn passed(&mut self, record: &Record, over: LinkKey) {
+    pub(super) fn passed(&mut self, record: &Record, over: LinkId) {
         if let Some(rumour) = self.waiting.get_mut(&place(record))
             && rumour.record.same_news(record)
             && !rumour.passed.contains(&over)
@@ -111,7 +110,7 @@ impl Rumours {
     }
 
     /// Lets go of news that were passed over enough links, or over all that there are.
-    pub(super) fn settle(&mut self, links: &[LinkKey], members: usize) {
+    pub(super) fn settle(&mut self, links: &[LinkId], members: usize) {
         let enough = enough(members);
         self.waiting.retain(|_, Rumour { passed, .. }| {
             passed.len() < enough && links.iter().any(|link| !passed.contains(link))
@@ -120,7 +119,7 @@ impl Rumours {
 
     /// What is to go over a link: of the news that did not pass it yet those that passed the
     /// fewest, at most `limit`.
-    pub(super) fn take(&mut self, limit: usize, members: usize, over: LinkKey) -> Vec<Record> {
+    pub(super) fn take(&mut self, limit: usize, members: usize, over: LinkId) -> Vec<Record> {
         let enough = enough(members);
         let mut least: Vec<(usize, &Key)> = self
             .waiting

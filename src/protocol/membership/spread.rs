@@ -6,11 +6,10 @@ use std::time::Duration;
 use rand::seq::{IndexedRandom, SliceRandom};
 
 use super::learn::Manner;
-use super::links::LinkKey;
 use super::message::{Message, Version};
 use super::record::{Health, Record};
 use super::{Membership, Note};
-use crate::node::NodeName;
+use crate::node::{LinkId, NodeName};
 
 /// Links told in one round of gossip.
 const FANOUT: usize = 4;
@@ -32,7 +31,7 @@ const REPAIRS: usize = 2;
 
 impl Membership {
     /// A frame came over a link.
-    pub fn handle_frame(&mut self, now: Duration, key: LinkKey, frame: &[u8]) {
+    pub fn handle_frame(&mut self, now: Duration, key: LinkId, frame: &[u8]) {
         self.notice_lag(now);
         let Some(link) = self.links.links.get_mut(&key) else { return };
         link.heard = now;
@@ -52,7 +51,7 @@ impl Membership {
         self.dial_due(now);
     }
 
-    fn handle_message(&mut self, now: Duration, key: LinkKey, message: Message) {
+    fn handle_message(&mut self, now: Duration, key: LinkId, message: Message) {
         if self.conflict.take().is_some() {
             // Beyond the hello a peer talks only to the process it takes for this node.
             self.note(Note::Conflict(None));
@@ -102,7 +101,7 @@ impl Membership {
         }
     }
 
-    fn peer_says(&mut self, now: Duration, key: LinkKey, view: u64, wanted: bool) {
+    fn peer_says(&mut self, now: Duration, key: LinkId, view: u64, wanted: bool) {
         let own = self.view_over(key);
         let Some(link) = self.links.links.get_mut(&key) else { return };
         link.view = Some(view);
@@ -117,19 +116,19 @@ impl Membership {
         self.timers.repair.get_or_insert(now + self.settings.timing.settle * 2);
     }
 
-    pub(super) fn ping(&mut self, seq: u64, key: LinkKey) -> Message {
+    pub(super) fn ping(&mut self, seq: u64, key: LinkId) -> Message {
         let (wanted, news) = self.piggyback(key);
         Message::Ping { seq, view: self.view_over(key), wanted, id: self.id, news }
     }
 
-    fn ack(&mut self, seq: u64, key: LinkKey) -> Message {
+    fn ack(&mut self, seq: u64, key: LinkId) -> Message {
         let (wanted, news) = self.piggyback(key);
         Message::Ack { seq, view: self.view_over(key), wanted, news }
     }
 
     /// Whether we want a link, and the news that go along. What others say of the very
     /// peer goes first, so that it can answer (Lifeguard's buddy system).
-    fn piggyback(&mut self, key: LinkKey) -> (bool, Vec<Record>) {
+    fn piggyback(&mut self, key: LinkId) -> (bool, Vec<Record>) {
         let Some(link) = self.links.links.get(&key) else { return (false, Vec::new()) };
         let peer = link.peer.clone();
         let mut news = self.rumours.take(NEWS, self.table.member_count(), key);
@@ -147,7 +146,7 @@ impl Membership {
     }
 
     /// Tells a peer what it should object to.
-    pub(super) fn tell_doubts(&mut self, key: LinkKey, peer: &NodeName) {
+    pub(super) fn tell_doubts(&mut self, key: LinkId, peer: &NodeName) {
         if let Some(doubt) = self.doubt(peer) {
             let id = self.id;
             self.send(key, &Message::Gossip { id, news: vec![doubt] });
@@ -166,7 +165,7 @@ impl Membership {
 
     /// One round of gossip to a few links.
     pub(super) fn gossip(&mut self, now: Duration) {
-        let mut targets: Vec<LinkKey> = self.links.all_active().map(|(key, _)| key).collect();
+        let mut targets: Vec<LinkId> = self.links.all_active().map(|(key, _)| key).collect();
         if targets.is_empty() {
             // Whoever links next gets everything with the first sync.
             self.rumours.clear();
@@ -225,7 +224,7 @@ impl Membership {
 
     /// Compares views with a few of those that disagree.
     pub(super) fn repair(&mut self, now: Duration) {
-        let mut differing: Vec<LinkKey> = self
+        let mut differing: Vec<LinkId> = self
             .links
             .all_active()
             .filter(|(_, link)| self.differs(link))
@@ -243,12 +242,12 @@ impl Membership {
         self.timers.repair = Some(now + self.settings.timing.repair_interval);
     }
 
-    fn version_over(&self, key: LinkKey) -> Version {
+    fn version_over(&self, key: LinkId) -> Version {
         self.links.links.get(&key).map_or(Version::V1, |link| link.version)
     }
 
     /// Begins to make two views the same.
-    pub(super) fn sync_with(&mut self, now: Duration, key: LinkKey) {
+    pub(super) fn sync_with(&mut self, now: Duration, key: LinkId) {
         let version = self.version_over(key);
         if let Some(message) = self.reconciliation.begin(now, key, version, &self.table) {
             self.send(key, &message);
@@ -256,8 +255,8 @@ impl Membership {
     }
 
     /// Some active links that are not to `not`, at random.
-    pub(super) fn helpers(&mut self, not: &NodeName, count: usize) -> Vec<LinkKey> {
-        let links: Vec<LinkKey> = self
+    pub(super) fn helpers(&mut self, not: &NodeName, count: usize) -> Vec<LinkId> {
+        let links: Vec<LinkId> = self
             .links
             .all_active()
             .filter(|(_, link)| link.peer != *not)

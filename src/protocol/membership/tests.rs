@@ -7,7 +7,7 @@ use super::*;
 struct Net {
     now: Duration,
     nodes: BTreeMap<NodeName, Membership>,
-    links: BTreeMap<(NodeName, LinkKey), (NodeName, LinkKey)>,
+    links: BTreeMap<(NodeName, LinkId), (NodeName, LinkId)>,
     next: u64,
     replies: Vec<(NodeName, RequestId, Result<(), Refused>)>,
     news: Vec<(NodeName, News)>,
@@ -118,7 +118,7 @@ impl Net {
         }
     }
 
-    fn cut_link(&mut self, end: (NodeName, LinkKey)) {
+    fn cut_link(&mut self, end: (NodeName, LinkId)) {
         let Some(other) = self.links.remove(&end) else { return };
         self.links.remove(&other);
         for (node, key) in [end, other] {
@@ -187,7 +187,7 @@ impl Net {
                 }
                 self.dialled += 1;
                 self.next += 2;
-                let (here, there) = (LinkKey(self.next), LinkKey(self.next + 1));
+                let (here, there) = (LinkId(self.next), LinkId(self.next + 1));
                 self.links.insert((node.clone(), here), (peer.clone(), there));
                 self.links.insert((peer.clone(), there), (node.clone(), here));
                 self.nodes.get_mut(node).unwrap().handle_link_up(self.now, here, &peer, true, None);
@@ -282,7 +282,7 @@ fn a_link_in_whose_place_another_is_counts_as_handed_over() {
         let mut net = Net::cluster(2);
         let machine = net.nodes.get_mut(&name(1)).unwrap();
         let (older, _) = machine.link(&name(2)).unwrap();
-        machine.handle_link_up(net.now, LinkKey(900), &name(2), true, None);
+        machine.handle_link_up(net.now, LinkId(900), &name(2), true, None);
         if says_goodbye {
             let bye = Message::Bye { code: Some(ByeCode::Duplicate), text: String::new() };
             machine.handle_frame(net.now, older, &bye.encode());
@@ -291,7 +291,7 @@ fn a_link_in_whose_place_another_is_counts_as_handed_over() {
         machine.handle_link_down(net.now, older);
         assert!(machine.link(&name(2)).is_none());
         assert!(machine.is_handed_over(&name(2)), "says goodbye: {says_goodbye}");
-        machine.handle_link_down(net.now, LinkKey(900));
+        machine.handle_link_down(net.now, LinkId(900));
         assert!(!machine.is_handed_over(&name(2)));
     }
 }
@@ -400,7 +400,7 @@ fn a_cold_restart_of_all_needs_no_discovery() {
 fn who_left_admits_nobody_that_waited_for_a_name() {
     let mut net = Net::cluster(2);
     net.frozen.insert(name(2));
-    let newcomer = LinkKey(5000);
+    let newcomer = LinkId(5000);
     let hello = {
         let rival = Settings { boot: BootId(99), ..settings(2, true) };
         let rival = Membership::new(rival, Durable::default(), net.now, 1);
@@ -458,7 +458,7 @@ fn of_a_flood_of_members_that_are_up_the_first_are_told_on_and_all_else_is() {
     }
     assert!(rumours.push(&record(700, Health::Up), Manner::Told));
     let told: BTreeSet<NodeName> =
-        rumours.take(1000, 100, LinkKey(1)).into_iter().map(|record| record.node).collect();
+        rumours.take(1000, 100, LinkId(1)).into_iter().map(|record| record.node).collect();
     assert_eq!(told.len(), 514);
     assert!(told.contains(&name(599)) && told.contains(&name(700)));
 }
@@ -474,21 +474,21 @@ fn news_pass_a_link_once_and_are_let_go_of_where_all_have_them_or_enough() {
     assert!(rumours.push(&record(2), Manner::Told));
     assert!(!rumours.push(&record(3), Manner::Told), "there is room for two");
     let told = |rumours: &mut Rumours, over| -> Vec<NodeName> {
-        rumours.take(9, 4, LinkKey(over)).into_iter().map(|record| record.node).collect()
+        rumours.take(9, 4, LinkId(over)).into_iter().map(|record| record.node).collect()
     };
-    rumours.passed(&record(1), LinkKey(9));
+    rumours.passed(&record(1), LinkId(9));
     assert_eq!(told(&mut rumours, 9), [name(2)], "not back to who told it");
     assert_eq!(told(&mut rumours, 8), [name(1), name(2)]);
     assert_eq!(told(&mut rumours, 8), [], "it has them");
-    rumours.passed(&record(1), LinkKey(7));
-    rumours.settle(&[LinkKey(7), LinkKey(8), LinkKey(9)], 4);
+    rumours.passed(&record(1), LinkId(7));
+    rumours.settle(&[LinkId(7), LinkId(8), LinkId(9)], 4);
     assert_eq!(rumours.len(), 1, "all three have the first");
     assert_eq!(told(&mut rumours, 7), [name(2)]);
     for link in 10..16 {
         assert_eq!(told(&mut rumours, link), [name(2)]);
     }
     assert_eq!(told(&mut rumours, 16), [], "nine times is enough among four");
-    rumours.settle(&[LinkKey(16)], 4);
+    rumours.settle(&[LinkId(16)], 4);
     assert!(rumours.is_empty());
 }
 
@@ -560,9 +560,9 @@ impl Net {
         from: u64,
         boot: u64,
         hello: impl FnOnce(Hello) -> Hello,
-    ) -> LinkKey {
+    ) -> LinkId {
         self.next += 1;
-        let key = LinkKey(self.next);
+        let key = LinkId(self.next);
         let played = Settings { boot: BootId(boot), ..settings(from, false) };
         let played = Membership::new(played, Durable::default(), self.now, boot);
         let hello = Message::Hello(Box::new(hello(played.hello(&name(to), Intent::Meet))));
@@ -580,7 +580,7 @@ fn who_joins_while_we_are_invited_elsewhere_begins_anew() {
     net.start(settings(1, false), Durable::default());
     let old = net.nodes[&name(1)].id();
     // The joiner's link is up and has our hello; its own is still on the way.
-    let joiner = LinkKey(7000);
+    let joiner = LinkId(7000);
     net.nodes.get_mut(&name(1)).unwrap().handle_link_up(net.now, joiner, &name(3), false, None);
     net.greet(1, 2, 102, |hello| Hello { intent: Intent::Invite, ..hello });
     let machine = net.nodes.get_mut(&name(1)).unwrap();
@@ -624,7 +624,7 @@ fn who_is_invited_does_not_speak_for_the_cluster_it_leaves() {
     // In its old cluster node 1 was removed.
     let me = machine.me().clone();
     let removed = me.with(Standing::ForceLeft, Reason::ForceLeft, &name(2));
-    let link = LinkKey(9000);
+    let link = LinkId(9000);
     machine.handle_link_up(net.now, link, &name(2), true, None);
     let guest = Membership::new(settings(2, false), Durable::default(), net.now, 2);
     let hello = Hello { you: Some(removed), ..guest.hello(&name(1), Intent::Meet) };

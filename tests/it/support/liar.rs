@@ -4,10 +4,10 @@ use std::io;
 use std::net::Ipv4Addr;
 use std::time::Duration;
 
-use muster::node::{BootId, Incarnation, NodeName, Role};
+use muster::node::{BootId, Incarnation, LinkId, NodeName, Role};
 use muster::protocol::dist::control::Encoder;
 use muster::protocol::membership::{
-    Durable, Effect, Epoch, Health, Limits, LinkKey, Membership, Message, Reason, Record, Settings,
+    Durable, Effect, Epoch, Health, Limits, Membership, Message, Reason, Record, Settings,
     Standing, Timing,
 };
 use tokio::io::{AsyncReadExt, AsyncWriteExt, WriteHalf};
@@ -76,7 +76,7 @@ fn hello(node: &NodeName, cluster: &str, to: &NodeName) -> Vec<u8> {
         timing: Timing::default(),
     };
     let mut machine = Membership::new(settings, Durable::default(), Duration::ZERO, 1);
-    machine.handle_link_up(Duration::ZERO, LinkKey(1), to, true, None);
+    machine.handle_link_up(Duration::ZERO, LinkId(1), to, true, None);
     let effects = std::iter::from_fn(|| machine.poll_effect());
     let mut frames = effects.filter_map(|effect| match effect {
         Effect::Send(_, frame) => Some(frame),

@@ -7,9 +7,9 @@ use std::time::Duration;
 
 use muster::cookies::Cookies;
 use muster::mesh::tls::TlsContext;
-use muster::mesh::{DialError, LinkId, LinkTimes, Mesh, MeshEvent, MeshSettings};
+use muster::mesh::{DialError, LinkTimes, Mesh, MeshEvent, MeshSettings};
 use muster::metrics::Metrics;
-use muster::node::NodeName;
+use muster::node::{LinkId, NodeName};
 use muster::resolve::Resolver;
 use muster::secret::Secret;
 use tokio::sync::mpsc;

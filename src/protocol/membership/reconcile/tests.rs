@@ -8,7 +8,7 @@ use crate::protocol::membership::table::Origin;
 use crate::protocol::membership::{Epoch, Health, Reason, Standing};
 
 const INTERVAL: Duration = Duration::from_millis(1000);
-const KEY: LinkKey = LinkKey(1);
+const KEY: LinkId = LinkId(1);
 
 fn record(index: usize, incarnation: u64) -> Record {
     let node = NodeName::parse(&format!("n{index}@10.{}.{}.1", index / 250, index % 250)).unwrap();

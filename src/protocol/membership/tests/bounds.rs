@@ -6,7 +6,7 @@ use super::*;
 /// Node 1, linked with node 9, which the test plays; what it wants done is not.
 struct Driven {
     net: Net,
-    key: LinkKey,
+    key: LinkId,
     /// What each table held at most.
     most: BTreeMap<&'static str, usize>,
 }
@@ -23,7 +23,7 @@ impl Driven {
     }
 
     /// Tells the machine something, drops what it answers, and looks into its books.
-    fn drive(&mut self, input: impl FnOnce(&mut Membership, Duration, LinkKey)) {
+    fn drive(&mut self, input: impl FnOnce(&mut Membership, Duration, LinkId)) {
         let machine = self.net.nodes.get_mut(&name(1)).unwrap();
         input(machine, self.net.now, self.key);
         while machine.poll_effect().is_some() {}
@@ -129,7 +129,7 @@ fn probes_and_answers_are_kept_up_to_a_bound() {
     driven.full("favours");
     // Each newcomer under a name that is taken has its holder asked.
     for index in 0..5000 {
-        let key = LinkKey(100_000 + index);
+        let key = LinkId(100_000 + index);
         let played = Settings { boot: BootId(index + 100), ..settings(9, true) };
         let played = Membership::new(played, Durable::default(), driven.net.now, index);
         let hello = Message::Hello(Box::new(played.hello(&name(1), Intent::Meet))).encode();
@@ -150,7 +150,7 @@ fn probes_and_answers_are_kept_up_to_a_bound() {
 fn who_told_anything_is_remembered_up_to_a_bound() {
     let mut driven = Driven::new(roomy());
     for index in 0..1100 {
-        let key = LinkKey(100_000 + index);
+        let key = LinkId(100_000 + index);
         let played = Settings { node: made_up(5000 + index), ..settings(7, true) };
         let mut played = Membership::new(played, Durable::default(), driven.net.now, index);
         played.handle_link_up(driven.net.now, key, &name(1), true, None);
@@ -171,7 +171,7 @@ fn who_told_anything_is_remembered_up_to_a_bound() {
 fn strangers_are_remembered_up_to_a_bound() {
     let mut driven = Driven::new(roomy());
     for index in 0..200 {
-        let key = LinkKey(100_000 + index);
+        let key = LinkId(100_000 + index);
         let other = Settings { node: made_up(index), cluster: "other".into(), ..settings(7, true) };
         let played = Membership::new(other, Durable::default(), driven.net.now, index);
         let hello = Message::Hello(Box::new(played.hello(&name(1), Intent::Meet))).encode();

@@ -105,7 +105,7 @@ fn what_a_relay_leaves_out_is_not_lost_where_it_was_heard() {
 
 impl Net {
     /// A link from a node of version 1 that the test plays; all that it was sent so far.
-    fn greet_v1(&mut self, to: u64, from: u64) -> LinkKey {
+    fn greet_v1(&mut self, to: u64, from: u64) -> LinkId {
         self.greet(to, from, from, |hello| {
             let me = Record { attributes: None, burial: 0, ..hello.me };
             Hello { protocol: 1, protocol_min: 1, view: None, me, automatic: true, ..hello }

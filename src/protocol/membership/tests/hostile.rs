@@ -27,7 +27,7 @@ pub(super) const UP: Standing = Standing::Member(Health::Up);
 
 impl Net {
     /// The liar is node 9, which the test plays: a member with a link to each other.
-    fn with_liar(n: u64) -> (Self, Vec<LinkKey>) {
+    fn with_liar(n: u64) -> (Self, Vec<LinkId>) {
         let mut net = Net::cluster(n);
         net.run(Duration::from_secs(6));
         let keys = (1..=n)
@@ -37,7 +37,7 @@ impl Net {
         (net, keys)
     }
 
-    fn lie(&mut self, to: u64, key: LinkKey, news: Vec<Record>) {
+    fn lie(&mut self, to: u64, key: LinkId, news: Vec<Record>) {
         for part in news.chunks(MAX_RECORDS) {
             let frame = Message::Gossip { id: None, news: part.to_vec() }.encode();
             self.nodes.get_mut(&name(to)).unwrap().handle_frame(self.now, key, &frame);
@@ -272,7 +272,7 @@ fn who_links_once_and_goes_leaves_nothing_behind() {
     let peers = net.nodes[&name(1)].links.peers.len();
     for index in 0..1500 {
         let machine = net.nodes.get_mut(&name(1)).unwrap();
-        let key = LinkKey(100_000 + index);
+        let key = LinkId(100_000 + index);
         machine.handle_link_up(net.now, key, &made_up(index), false, None);
         if index % 2 == 0 {
             let settings =
@@ -311,7 +311,7 @@ fn who_is_not_admitted_changes_nothing() {
         ..hello
     });
     // And a stranger that this node's name were taken.
-    let key = LinkKey(77_000);
+    let key = LinkId(77_000);
     let machine = net.nodes.get_mut(&name(1)).unwrap();
     machine.handle_link_up(net.now, key, &name(8), false, None);
     let bye = Message::Bye { code: Some(ByeCode::NameConflict), text: "taken".to_owned() };

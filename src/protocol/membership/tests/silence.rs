@@ -238,7 +238,7 @@ fn a_stop_that_leaves_is_undone_by_the_next_start() {
 impl Net {
     /// Has node 1 go on for a while; each of these links answers its pings, and says nothing
     /// else.
-    fn answering(&mut self, links: &[LinkKey], time: Duration) {
+    fn answering(&mut self, links: &[LinkId], time: Duration) {
         let end = self.now + time;
         while self.now < end {
             self.now += Duration::from_millis(20);
