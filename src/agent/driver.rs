@@ -33,7 +33,7 @@ use crate::discovery::{DiscoveryEvent, DiscoveryHandle};
 use crate::escape::escaped;
 use crate::mesh::{DialError, Mesh, MeshEvent, SendOutcome};
 use crate::metrics::{Cause, Limit, Metrics, Word};
-use crate::node::{LinkId, NodeName};
+use crate::node::NodeName;
 use crate::protocol::membership::{
     DialFailure, Effect, Health, Membership, News, Note, Reason, RequestId,
 };
