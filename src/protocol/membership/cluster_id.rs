@@ -74,7 +74,7 @@ impl Membership {
         self.durable_changed();
         self.view_changed(now);
         self.note(Note::Joined(id));
-        self.tell_view(now);
+        self.tell_view();
     }
 
     /// Leaves the cluster this node was in for that of a peer, on an operator's word.

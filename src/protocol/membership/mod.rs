@@ -25,6 +25,7 @@
 //! | `purge` | an operator removes what one liar brought |
 //! | `detector`, `probe` | probes, suspicion, local health |
 //! | `lifecycle` | join, leave, force-leave, invite, autoclean, stop |
+//! | `timers` | when recurring work is due |
 //! | `rumours`, `ring` | news to be told; neighbours beyond the full mesh |
 //!
 //! Time is a [`std::time::Duration`] since any fixed moment; it may jump forward (a
@@ -54,6 +55,7 @@ mod settings;
 mod spread;
 mod table;
 mod tellers;
+mod timers;
 mod wire;
 
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
@@ -85,6 +87,7 @@ use reconcile::Reconciliation;
 use ring::Ring;
 use rumours::Rumours;
 use tellers::Tellers;
+use timers::{Timer, Timers};
 
 /// The machine. See the module for the order of calls.
 #[derive(Clone, Debug)]
@@ -136,22 +139,6 @@ pub struct Membership {
     durable_version: u64,
     timers: Timers,
     stopping: bool,
-}
-
-/// The next time of everything that is not a dial or a probe's end.
-#[derive(Clone, Copy, Debug, Default)]
-struct Timers {
-    probe: Option<Duration>,
-    gossip: Option<Duration>,
-    /// News that are not urgent wait for this.
-    next_round: Duration,
-    settle: Option<Duration>,
-    repair: Option<Duration>,
-    housekeeping: Option<Duration>,
-    /// What [`Membership::next_deadline`] last promised.
-    wake: Option<Duration>,
-    /// Up to when lateness has been accounted for.
-    accounted: Duration,
 }
 
 /// How often links and members are looked over for what has no timer of its own.
@@ -216,8 +203,8 @@ impl Membership {
             settings,
         };
         machine.restore(now, &durable.records, &durable.brought);
-        machine.timers.housekeeping = Some(now + HOUSEKEEPING);
-        machine.timers.probe = Some(now + machine.settings.timing.probe_period);
+        machine.timers.set(Timer::Housekeeping, now + HOUSEKEEPING);
+        machine.timers.set(Timer::Probe, now + machine.settings.timing.probe_period);
         machine
     }
 
@@ -282,13 +269,8 @@ impl Membership {
 
     /// When [`Membership::handle_timeout`] wants to be called next.
     pub fn next_deadline(&mut self) -> Option<Duration> {
-        let timers = self.timers;
         let wake = [
-            timers.probe,
-            timers.gossip,
-            timers.settle,
-            timers.repair,
-            timers.housekeeping,
+            self.timers.next(),
             self.links.next_due(),
             self.detector.next_deadline(),
             self.purges.next_deadline(),
@@ -303,33 +285,33 @@ impl Membership {
     /// Time has come to [`Membership::next_deadline`], or beyond.
     pub fn handle_timeout(&mut self, now: Duration) {
         self.notice_lag(now);
-        let due = |timer: &mut Option<Duration>| {
-            let is_due = timer.is_some_and(|at| at <= now);
-            if is_due {
-                *timer = None;
+        for timer in Timer::ALL {
+            if self.timers.take(timer, now) {
+                self.fire(now, timer);
             }
-            is_due
-        };
-        if due(&mut self.timers.housekeeping) {
-            self.timers.housekeeping = Some(now + HOUSEKEEPING);
-            self.housekeeping(now);
-        }
-        self.run_detector(now);
-        self.run_purges(now);
-        if due(&mut self.timers.probe) {
-            self.timers.probe = Some(now + self.settings.timing.probe_period);
-            self.probe_next(now);
-        }
-        if due(&mut self.timers.gossip) {
-            self.gossip(now);
-        }
-        if due(&mut self.timers.settle) {
-            self.tell_view(now);
-        }
-        if due(&mut self.timers.repair) {
-            self.repair(now);
+            if timer == Timer::Housekeeping {
+                self.run_detector(now);
+                self.run_purges(now);
+            }
         }
         self.dial_due(now);
+    }
+
+    /// Does what a timer is for.
+    fn fire(&mut self, now: Duration, timer: Timer) {
+        match timer {
+            Timer::Housekeeping => {
+                self.timers.set(timer, now + HOUSEKEEPING);
+                self.housekeeping(now);
+            }
+            Timer::Probe => {
+                self.timers.set(timer, now + self.settings.timing.probe_period);
+                self.probe_next(now);
+            }
+            Timer::Gossip => self.gossip(now),
+            Timer::Settle => self.tell_view(),
+            Timer::Repair => self.repair(now),
+        }
     }
 
     /// Discovery answered: these are the nodes, this one possibly among them.

@@ -8,6 +8,7 @@ use rand::seq::{IndexedRandom, SliceRandom};
 use super::learn::Manner;
 use super::message::{Message, Version};
 use super::record::{Health, Record};
+use super::timers::Timer;
 use super::{Membership, Note};
 use crate::node::{LinkId, NodeName};
 
@@ -113,7 +114,7 @@ impl Membership {
 
     /// Views differ: unless that settles by itself, they are compared.
     pub(super) fn repair_soon(&mut self, now: Duration) {
-        self.timers.repair.get_or_insert(now + self.settings.timing.settle * 2);
+        self.timers.begin(Timer::Repair, now + self.settings.timing.settle * 2);
     }
 
     pub(super) fn ping(&mut self, seq: u64, key: LinkId) -> Message {
@@ -160,7 +161,7 @@ impl Membership {
             true => soon,
             false => soon.max(self.timers.next_round),
         };
-        self.timers.gossip = Some(self.timers.gossip.map_or(at, |planned| planned.min(at)));
+        self.timers.hasten(Timer::Gossip, at);
     }
 
     /// One round of gossip to a few links.
@@ -200,17 +201,17 @@ impl Membership {
         let haste = (self.rumours.len() / NEWS).clamp(1, MOST_HASTE) as u32;
         self.timers.next_round = now + pause / haste;
         if !self.rumours.is_empty() {
-            self.timers.gossip = Some(self.timers.next_round);
+            self.timers.set(Timer::Gossip, self.timers.next_round);
         }
     }
 
     /// The view changed: once it has settled the neighbours are told its hash.
     pub(super) fn view_changed(&mut self, now: Duration) {
-        self.timers.settle = Some(now + self.settings.timing.settle);
+        self.timers.set(Timer::Settle, now + self.settings.timing.settle);
     }
 
     /// Tells every link the hash of the view.
-    pub(super) fn tell_view(&mut self, _now: Duration) {
+    pub(super) fn tell_view(&mut self) {
         let frame = |version| {
             let view = self.table.view_hash(self.id, version);
             Message::View { view, id: self.id }.encode()
@@ -239,7 +240,7 @@ impl Membership {
             self.send(key, &Message::View { view: self.view_over(key), id: self.id });
             self.sync_with(now, key);
         }
-        self.timers.repair = Some(now + self.settings.timing.repair_interval);
+        self.timers.set(Timer::Repair, now + self.settings.timing.repair_interval);
     }
 
     fn version_over(&self, key: LinkId) -> Version {
