@@ -422,6 +422,7 @@ impl Membership {
         for request in self.purges.requests().collect::<Vec<_>>() {
             self.effects.push_back(Effect::Reply(request, Err(Refused::Stopping)));
         }
-        self.timers = super::Timers { wake: Some(now), ..super::Timers::default() };
+        self.timers.clear();
+        self.timers.wake = Some(now);
     }
 }

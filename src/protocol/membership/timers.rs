@@ -58,6 +58,11 @@ impl Timers {
         self.due[timer as usize].take_if(|at| *at <= now).is_some()
     }
 
+    /// Nothing is done any more.
+    pub(super) fn clear(&mut self) {
+        *self = Self::default();
+    }
+
     /// The earliest time of all.
     pub(super) fn next(&self) -> Option<Duration> {
         self.due.into_iter().flatten().min()
