@@ -34,11 +34,16 @@ pub(super) fn read(r: &mut Reader<'_>, own: &Own) -> Option<ClusterConfig> {
             if text.eq_ignore_ascii_case("infinity") {
                 return Ok(None);
             }
-            let long = |d: &Duration| *d >= Duration::from_millis(SECOND);
-            // A bare number counts seconds, here alone, as in EMQX.
-            let seconds = text.trim().parse().ok().map(Duration::from_secs);
-            let period = seconds.or_else(|| units::duration(text));
-            period.filter(long).map(Some).ok_or_else(Fault::default)
+            // As in EMQX: a number alone counts seconds, here alone, and whole milliseconds
+            // are rounded up to them.
+            let seconds = if text.contains(|c: char| c.is_ascii_alphabetic()) {
+                let seconds = units::duration(text).map(|d| d.as_millis().div_ceil(1000));
+                seconds.and_then(|n| u64::try_from(n).ok())
+            } else {
+                text.trim().parse().ok()
+            };
+            let seconds = seconds.filter(|seconds| *seconds > 0);
+            seconds.map(|n| Some(Duration::from_secs(n))).ok_or_else(Fault::default)
         }),
         autoheal: r.get(&keys::CLUSTER_AUTOHEAL, boolean),
         proto_dist: own.proto,

@@ -2,8 +2,8 @@
 
 use std::time::Duration;
 
-/// `500ms`, `1h30m`, `1.5h`, `10 seconds`; a bare number counts milliseconds, as in
-/// EMQX. Letter case does not matter. `None`: no duration, or beyond 2^64 ns.
+/// `500ms`, `1h30m`, `1.5h`, `10 seconds`; a number alone counts milliseconds, as in EMQX.
+/// Letter case does not matter. `None`: no duration, or beyond 2^64 ns.
 pub(super) fn duration(text: &str) -> Option<Duration> {
     let text = text.trim().to_ascii_lowercase();
     let mut rest = text.as_str();
@@ -17,6 +17,8 @@ pub(super) fn duration(text: &str) -> Option<Duration> {
         let end = tail.find(|c: char| !c.is_ascii_alphabetic()).unwrap_or(tail.len());
         let (unit, after) = tail.split_at(end);
         let unit: u64 = match unit {
+            // Of `5m30` nobody knows whether it ends in seconds.
+            "" if rest.len() < text.len() || !after.is_empty() => return None,
             "ns" | "nano" | "nanos" | "nanosecond" | "nanoseconds" => 1,
             "us" | "micro" | "micros" | "microsecond" | "microseconds" => 1_000,
             "" | "ms" | "milli" | "millis" | "millisecond" | "milliseconds" => 1_000_000,
@@ -25,6 +27,8 @@ pub(super) fn duration(text: &str) -> Option<Duration> {
             "h" | "hour" | "hours" => 3_600_000_000_000,
             "d" | "day" | "days" => 86_400_000_000_000,
             "w" | "week" | "weeks" => 604_800_000_000_000,
+            // A fortnight.
+            "f" => 1_209_600_000_000_000,
             _ => return None,
         };
         let value = whole.checked_mul(unit)?.checked_add(part(fraction, unit)?)?;

@@ -218,7 +218,15 @@ fn layers_that_need_not_exist() {
     assert!(load(&["base.conf", "none"]).is_err());
     assert_eq!(autoclean("86400"), Some(86_400));
     assert_eq!(autoclean("1h"), Some(3_600));
+    assert_eq!(autoclean("1500ms"), Some(2));
+    assert_eq!(autoclean("1ms"), Some(1));
     assert_eq!(autoclean("infinity"), None);
+    for refused in ["0", "0s", "0.0001s", "1.5", "-1", "5m30"] {
+        assert!(
+            layers(&[("b", BASE), ("e", &format!("cluster.autoclean = {refused}"))], &[]).is_err(),
+            "{refused}"
+        );
+    }
 }
 
 fn autoclean(text: &str) -> Option<u64> {
