@@ -95,6 +95,7 @@ pub fn load_with(
         refused
     })?;
     warnings.extend(env::overlay(&mut root, &env, files, &mut ids));
+    root.write_numbers();
 
     let mut reader = Reader::new(&root, &env, files, etc_dir(paths));
     names::unknown(&mut reader, &root);

@@ -59,6 +59,24 @@ impl Node {
         }
     }
 
+    /// Makes texts of the numbers under EMQX's own roots as EMQX does: of `007` it has `7`.
+    pub(super) fn write_numbers(&mut self) {
+        if let Value::Object(fields) = &mut self.value {
+            let brokers = |name: &str| name == "node" || name == "cluster";
+            let fields = fields.iter_mut().filter(|(name, _)| brokers(name));
+            fields.for_each(|(_, node)| node.write_all_numbers());
+        }
+    }
+
+    fn write_all_numbers(&mut self) {
+        match &mut self.value {
+            Value::Text(words) if words.whole_number => words.text = plain(&words.text),
+            Value::Text(_) => {}
+            Value::List(items) => items.iter_mut().for_each(Self::write_all_numbers),
+            Value::Object(fields) => fields.values_mut().for_each(Self::write_all_numbers),
+        }
+    }
+
     /// The items of a list. As in EMQX, a block whose keys are the numbers of items is one.
     pub(super) fn items(&self) -> Option<Vec<&Self>> {
         match &self.value {
@@ -139,6 +157,16 @@ impl Node {
 fn number(name: &str) -> Option<usize> {
     let digits = name.bytes().all(|b| b.is_ascii_digit());
     digits.then(|| name.parse().ok())?.filter(|n| *n > 0)
+}
+
+/// A whole number without what its value does not need.
+fn plain(number: &str) -> String {
+    let digits = number.trim_start_matches(['+', '-']).trim_start_matches('0');
+    match digits {
+        "" => "0".to_owned(),
+        digits if number.starts_with('-') => format!("-{digits}"),
+        digits => digits.to_owned(),
+    }
 }
 
 /// Whether a key's value, or its alias's, is a secret.
@@ -308,6 +336,6 @@ pub(super) fn from_env(
         }
     }
     *ids += 1;
-    let words = Words { text: text.to_owned(), ids: vec![*ids], bare: Vec::new() };
+    let words = Words { text: text.to_owned(), ids: vec![*ids], ..Words::default() };
     (Some(Node::text(words, at)), hocon || text.starts_with('\'') || text.ends_with(['\'', '"']))
 }

@@ -208,4 +208,6 @@ pub(super) struct Words {
     pub(super) ids: Vec<u32>,
     /// Of several, the words without quotes.
     pub(super) bare: Vec<String>,
+    /// Whether it is one whole number without quotes, and so a number to EMQX.
+    pub(super) whole_number: bool,
 }

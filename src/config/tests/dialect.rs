@@ -411,3 +411,22 @@ fn work_and_depth_are_bounded() {
         assert!(found.iter().any(|found| message.contains(found)), "{message}");
     }
 }
+
+/// A number without quotes is no text to EMQX, which writes it in its own way.
+#[test]
+fn numbers_of_the_brokers_keys_are_written_as_emqx_writes_them() {
+    let name = |value: &str| text(&format!("n = 0042, cluster.name = {value}")).cluster.name;
+    for (value, expected) in [
+        ("007", "7"),
+        ("+7", "7"),
+        ("-07", "-7"),
+        ("00", "0"),
+        ("\"007\"", "007"),
+        ("00x", "00x"),
+        ("${n}", "42"),
+        ("${n}${n}", "00420042"),
+    ] {
+        assert_eq!(name(value), expected, "{value}");
+    }
+    assert_eq!(text("agent.tags.id = 007").agent.tags.get("id"), Some("007"));
+}

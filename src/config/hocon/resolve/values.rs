@@ -153,6 +153,7 @@ impl<'a> Resolver<'a, '_> {
                     } else {
                         Vec::new()
                     },
+                    whole_number: text.bare && concat.parts.len() == 1 && is_whole(&text.text),
                 }),
                 Part::List(items) => {
                     let items = items.iter().filter_map(|item| self.concat(path, item));
@@ -176,6 +177,7 @@ impl<'a> Resolver<'a, '_> {
                     whole.text.push_str(&more.text);
                     whole.ids.extend(more.ids);
                     whole.bare.extend(more.bare);
+                    whole.whole_number = false;
                     Value::Text(whole)
                 }
                 (Some(Value::List(mut whole)), Value::List(more)) => {
@@ -212,7 +214,7 @@ impl<'a> Resolver<'a, '_> {
         }
         if let Some(text) = self.variable(reference) {
             self.ids += 1;
-            return Some(Value::Text(Words { text, ids: vec![self.ids], bare: Vec::new() }));
+            return Some(Value::Text(Words { text, ids: vec![self.ids], ..Words::default() }));
         }
         self.undefined(path, reference);
         None
@@ -287,4 +289,10 @@ fn weight(value: &Value) -> usize {
         Value::List(items) => 1 + items.iter().map(|item| weight(&item.value)).sum::<usize>(),
         Value::Object(fields) => 1 + fields.values().map(|item| weight(&item.value)).sum::<usize>(),
     }
+}
+
+/// Whether a word is a whole number to EMQX.
+fn is_whole(word: &str) -> bool {
+    let digits = word.strip_prefix(['+', '-']).unwrap_or(word);
+    !digits.is_empty() && digits.bytes().all(|b| b.is_ascii_digit())
 }
