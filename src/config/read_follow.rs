@@ -75,12 +75,16 @@ const DEFAULT_PORT: u16 = 1883;
 
 /// `listeners.tcp.default.bind` as EMQX takes it; a port alone is every address.
 fn bound(text: &str) -> Result<SocketAddr, Fault> {
-    let text = text.trim();
-    let every = |port| SocketAddr::from((Ipv4Addr::UNSPECIFIED, port));
-    match port(text.strip_prefix(':').unwrap_or(text)) {
-        Ok(port) => Ok(every(port)),
-        Err(_) => text.parse().map_err(|_| Fault::default()),
+    // As in EMQX, blanks anywhere change nothing, and IPv6 needs no brackets.
+    let text: String = text.split_whitespace().collect();
+    if let Ok(port) = port(text.strip_prefix(':').unwrap_or(&text)) {
+        return Ok(SocketAddr::from((Ipv4Addr::UNSPECIFIED, port)));
     }
+    let plain = || {
+        let (ip, number) = text.rsplit_once(':')?;
+        Some(SocketAddr::from((ip.parse::<Ipv6Addr>().ok()?, port(number).ok()?)))
+    };
+    text.parse().ok().or_else(plain).ok_or_else(Fault::default)
 }
 
 fn address(

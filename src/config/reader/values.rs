@@ -59,7 +59,8 @@ const MEANT: &[(&str, &str)] = &[
 
 pub(in crate::config) fn boolean(text: &str) -> Result<bool, Fault> {
     let words = [("true", true), ("false", false), ("on", true), ("off", false)];
-    word(&[&words[..], &[("yes", true), ("no", false)]].concat(), text)
+    // As in EMQX, blanks around it change nothing.
+    word(&[&words[..], &[("yes", true), ("no", false)]].concat(), text.trim())
 }
 
 /// A whole number within bounds, both included.

@@ -95,6 +95,8 @@ fn the_broker_is_where_its_listener_is() {
     assert_eq!(bind("\":1884\""), is("a.io:1884", "127.0.0.1:1884"));
     assert_eq!(bind("\"[::]:1884\""), is("a.io:1884", "[::1]:1884"));
     assert_eq!(bind("\"10.0.0.5:1884\""), is("a.io:1884", "10.0.0.5:1884"));
+    assert_eq!(bind("\"10.0.0.5: 1884\""), is("a.io:1884", "10.0.0.5:1884"));
+    assert_eq!(bind("\"::1:1884\""), is("a.io:1884", "[::1]:1884"));
     assert_eq!(
         broker("agent.broker { address = \"B.example:8883\", probe.target = \"[0::1]:1\" }"),
         is("b.example:8883", "[::1]:1")
