@@ -445,6 +445,7 @@ mod dialect;
 mod environment;
 mod follow;
 mod generated;
+mod schema;
 
 mod properties {
     use proptest::prelude::*;
