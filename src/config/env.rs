@@ -104,8 +104,10 @@ fn made_up_name(root: &mut Node, env: &HashMap<String, String>, ids: &mut u32) {
     );
     *ids += 1;
     let variable = if part("EMQX_HOST").is_some() { "EMQX_HOST" } else { "EMQX_NAME" };
-    let node =
-        Node::text(Words { text, ids: vec![*ids], ..Words::default() }, Origin::Env(variable.into()));
+    let node = Node::text(
+        Words { text, ids: vec![*ids], ..Words::default() },
+        Origin::Env(variable.into()),
+    );
     root.set(&["node", "name"], Some(node));
 }
 
