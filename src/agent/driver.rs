@@ -45,7 +45,7 @@ use crate::view::Snapshot;
 const LAZY_PUBLISH: Duration = Duration::from_millis(1000);
 
 /// While everything changes readers see a view that is at most so old.
-const LATEST_PUBLISH: Duration = Duration::from_millis(500);
+const LATEST_PUBLISH: Duration = Duration::from_millis(200);
 
 /// While everything changes the state is saved so often, but for what somebody waits for.
 const SAVE_PAUSE: Duration = Duration::from_millis(500);
