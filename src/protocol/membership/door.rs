@@ -89,6 +89,8 @@ pub(super) struct Known<'a> {
     pub linked: Option<BootId>,
     /// The highest burial that is held.
     pub burials: u64,
+    /// By which numbers the node goes by its own word, where it was turned away with it.
+    pub vouched: Option<(Epoch, Incarnation)>,
 }
 
 /// Weighs a claim.
@@ -131,12 +133,16 @@ fn life_is_sound(claim: &Record, known: Known<'_>) -> bool {
         true if is_own => (HIGHEST + EPOCHS_AHEAD, HIGHEST + INCARNATIONS_AHEAD),
         true => (RELAYED_EPOCH, RELAYED_INCARNATION),
     };
+    let is_vouched = |(epoch, incarnation): (Epoch, Incarnation)| {
+        claim.epoch <= epoch && claim.incarnation <= incarnation
+    };
     let ahead = |of: fn(&Record) -> u64, by: u64| {
         known.held.map_or(0, |held| of(held).saturating_add(by).min(TOP))
     };
-    claim.epoch.0 <= epochs.max(ahead(|held| held.epoch.0, EPOCHS_AHEAD))
-        && claim.incarnation.0
-            <= incarnations.max(ahead(|held| held.incarnation.0, INCARNATIONS_AHEAD))
+    known.vouched.is_some_and(is_vouched)
+        || claim.epoch.0 <= epochs.max(ahead(|held| held.epoch.0, EPOCHS_AHEAD))
+            && claim.incarnation.0
+                <= incarnations.max(ahead(|held| held.incarnation.0, INCARNATIONS_AHEAD))
 }
 
 /// Whether a node may go by these numbers, as it says itself.
@@ -147,6 +153,7 @@ pub(super) fn is_its_own(said: &Record, held: &Record) -> bool {
         held: Some(held),
         linked: None,
         burials: said.burial,
+        vouched: None,
     };
     life_is_sound(said, known)
 }
@@ -154,12 +161,8 @@ pub(super) fn is_its_own(said: &Record, held: &Record) -> bool {
 /// Whether a member that does not run was last heard with numbers that not everybody may have
 /// believed: then how high they are is no part of the view.
 pub(super) fn is_driven(record: &Record) -> bool {
-    is_far(record) && record.is_member() && !record.is_running()
-}
-
-/// Whether a statement's numbers are such as not everybody believes of another's node.
-pub(super) fn is_far(record: &Record) -> bool {
-    record.epoch.0 >= RELAYED_EPOCH || record.incarnation.0 >= RELAYED_INCARNATION
+    let is_beyond = record.epoch.0 >= RELAYED_EPOCH || record.incarnation.0 >= RELAYED_INCARNATION;
+    is_beyond && record.is_member() && !record.is_running()
 }
 
 /// What others may say of a node that is linked and heard.

@@ -11,7 +11,7 @@ use super::message::{ByeCode, Hello, Intent, Message, PROTOCOL, PROTOCOL_MIN, Ve
 use super::record::{Health, Reason, Record, Standing};
 use super::{Effect, Membership, Note, Refused};
 use crate::escape::escaped;
-use crate::node::{Incarnation, LinkId, NodeName};
+use crate::node::{LinkId, NodeName};
 
 /// A joining node compares views with the peers that it meets one after another: those
 /// that it meets together would tell it the same.
@@ -127,7 +127,7 @@ impl Membership {
         self.hear_of_departure(now, key, &hello);
         if let Err(verdict) = self.judge(key, &hello) {
             if verdict.0 == ByeCode::AutohealOff {
-                self.heed_numbers(now, &hello.me);
+                self.heed_numbers(&hello.me);
             }
             return self.turn_away(now, key, verdict);
         }
@@ -194,16 +194,10 @@ impl Membership {
 
     /// A member that stays apart until an operator says otherwise tells all the same by which
     /// numbers it goes. Where a liar drove these up, what others say of it would be hard to
-    /// believe for ever.
-    fn heed_numbers(&mut self, now: Duration, said: &Record) {
-        let Some(held) = self.table.member(&said.node) else { return };
-        if !door::is_far(said) || !door::is_its_own(said, held) {
-            return;
-        }
-        let incarnation = Incarnation(said.incarnation.0.saturating_sub(1));
-        let record = Record { epoch: said.epoch, incarnation, ..held.clone() };
-        if record.supersedes(held) {
-            self.hold(now, &record);
+    /// believe for ever. Nothing that is shown changes by it.
+    fn heed_numbers(&mut self, said: &Record) {
+        if self.table.member(&said.node).is_some_and(|held| door::is_its_own(said, held)) {
+            self.links.peer(&said.node).vouched = Some((said.epoch, said.incarnation));
         }
     }
 

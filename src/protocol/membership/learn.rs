@@ -61,6 +61,7 @@ impl Membership {
                 held: self.table.get(&claim.node),
                 linked: heard.and_then(|(_, link)| link.boot),
                 burials: self.table.next_burial(),
+                vouched: self.links.vouched(&claim.node),
             };
             let node = claim.node.clone();
             match admit(claim, known) {
@@ -145,8 +146,13 @@ impl Membership {
 
     /// Whether a peer may tell one more piece of news of others.
     fn may_tell(&mut self, now: Duration, speaker: &NodeName) -> bool {
-        let members = self.table.member_count() - self.table.unproven_count();
+        let members = self.proven_count();
         self.tellers.may_tell(now, speaker, members)
+    }
+
+    /// How many members there are but for those that somebody may have made up.
+    pub(super) fn proven_count(&self) -> usize {
+        self.table.member_count() - self.table.unproven_count()
     }
 
     fn would_be_new(&self, record: &Record) -> bool {

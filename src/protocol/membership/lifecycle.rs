@@ -295,7 +295,7 @@ impl Membership {
             );
         }
         self.close_idle(now);
-        self.tellers.prune(now, self.table.member_count());
+        self.tellers.prune(now, self.proven_count());
         self.end_conflict(now);
         if self.answered_at.is_some_and(|at| now.saturating_sub(at) >= FORMING) {
             self.crowd = 0;

@@ -4,7 +4,8 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
 use super::message::{Hello, Intent, Version};
-use crate::node::{BootId, ClusterId, LinkId, NodeName};
+use super::record::Epoch;
+use crate::node::{BootId, ClusterId, Incarnation, LinkId, NodeName};
 
 /// How a dial attempt failed, as evidence.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -163,6 +164,8 @@ pub(super) struct Peer {
     pub failed_at: Option<Duration>,
     /// The text of the refusal or failure last logged, so that it is logged once.
     pub complaint: Option<String>,
+    /// By which numbers it goes, as it said when it was turned away: others may say so too.
+    pub vouched: Option<(Epoch, Incarnation)>,
 }
 
 impl Default for Peer {
@@ -180,6 +183,7 @@ impl Default for Peer {
             intent: Intent::Meet,
             failed_at: None,
             complaint: None,
+            vouched: None,
         }
     }
 }
@@ -220,6 +224,11 @@ impl Links {
     pub(super) fn active(&self, node: &NodeName) -> Option<(LinkId, &Link)> {
         let key = self.peers.get(node)?.link?;
         self.links.get(&key).filter(|link| link.is_active()).map(|link| (key, link))
+    }
+
+    /// By which numbers a node said that it goes.
+    pub(super) fn vouched(&self, node: &NodeName) -> Option<(Epoch, Incarnation)> {
+        self.peers.get(node)?.vouched
     }
 
     /// Whether a link to a node is up on which no hello has come.

@@ -5,7 +5,7 @@
 //! a link to anybody hears them. Links deliver what they take; what one that ends takes with
 //! it is made up for where views are compared.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use super::learn::Manner;
 use super::record::{Health, Record, Standing};
@@ -33,8 +33,7 @@ type Key = (NodeName, Option<NodeName>);
 #[derive(Clone, Debug)]
 struct Rumour {
     record: Record,
-    /// The links that it was passed over: whoever is at their ends knows it. At most
-    /// [`enough`], and those that told it to us meanwhile.
+    /// The links that it was passed over: whoever is at their ends knows it.
     passed: Vec<LinkId>,
 }
 
@@ -109,11 +108,14 @@ impl Rumours {
         self.waiting.clear();
     }
 
-    /// Lets go of news that were passed over enough links, or over all that there are.
-    pub(super) fn settle(&mut self, links: &[LinkId], members: usize) {
-        let enough = enough(members);
+    /// Lets go of news that were passed over enough links, or over all that there are. Links
+    /// that have ended do not count: who comes again and again to tell a piece of news would
+    /// keep it from the others.
+    pub(super) fn settle(&mut self, links: &BTreeSet<LinkId>, members: usize) {
+        let enough = enough(members).min(links.len());
         self.waiting.retain(|_, Rumour { passed, .. }| {
-            passed.len() < enough && links.iter().any(|link| !passed.contains(link))
+            passed.retain(|link| links.contains(link));
+            passed.len() < enough
         });
     }
 

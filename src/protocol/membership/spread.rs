@@ -1,6 +1,7 @@
 //! News travel by gossip; views that have settled are compared, and repaired where
 //! they differ.
 
+use std::collections::BTreeSet;
 use std::time::Duration;
 
 use rand::seq::{IndexedRandom, SliceRandom};
@@ -166,14 +167,15 @@ impl Membership {
 
     /// One round of gossip to a few links.
     pub(super) fn gossip(&mut self, now: Duration) {
-        let mut targets: Vec<LinkId> = self.links.all_active().map(|(key, _)| key).collect();
-        if targets.is_empty() {
+        let open: BTreeSet<LinkId> = self.links.all_active().map(|(key, _)| key).collect();
+        if open.is_empty() {
             // Whoever links next gets everything with the first sync.
             self.rumours.clear();
             return;
         }
         let members = self.table.member_count();
-        self.rumours.settle(&targets, members);
+        self.rumours.settle(&open, members);
+        let mut targets: Vec<LinkId> = open.into_iter().collect();
         targets.shuffle(&mut self.rng);
         let timing = &self.settings.timing;
         let (mut left, pause) = match self.rounds.take(now, ROUNDS_PER_SECOND) {

@@ -437,62 +437,6 @@ fn who_left_and_a_member_told_to_join_each_other_are_one_cluster() {
 }
 
 #[test]
-fn of_a_flood_of_members_that_are_up_the_first_are_told_on_and_all_else_is() {
-    let record = |index: u64, health| Record {
-        node: name(index),
-        epoch: Epoch(0),
-        standing: Standing::Member(health),
-        incarnation: Incarnation(1),
-        boot: BootId(index),
-        role: crate::node::Role::Core,
-        reason: Some(Reason::Announced),
-        by: name(index),
-        version: "test".to_owned(),
-        attributes: None,
-        burial: 0,
-    };
-    let mut rumours = Rumours::new(4096);
-    for index in 0..600 {
-        let health = if index == 599 { Health::Down } else { Health::Up };
-        assert!(rumours.push(&record(index, health), Manner::Compared));
-    }
-    assert!(rumours.push(&record(700, Health::Up), Manner::Told));
-    let told: BTreeSet<NodeName> =
-        rumours.take(1000, 100, LinkId(1)).into_iter().map(|record| record.node).collect();
-    assert_eq!(told.len(), 514);
-    assert!(told.contains(&name(599)) && told.contains(&name(700)));
-}
-
-#[test]
-fn news_pass_a_link_once_and_are_let_go_of_where_all_have_them_or_enough() {
-    let record = |index: u64| {
-        let settings = settings(index, true);
-        Membership::new(settings, Durable::default(), Duration::ZERO, 1).me().clone()
-    };
-    let mut rumours = Rumours::new(2);
-    assert!(rumours.push(&record(1), Manner::Told));
-    assert!(rumours.push(&record(2), Manner::Told));
-    assert!(!rumours.push(&record(3), Manner::Told), "there is room for two");
-    let told = |rumours: &mut Rumours, over| -> Vec<NodeName> {
-        rumours.take(9, 4, LinkId(over)).into_iter().map(|record| record.node).collect()
-    };
-    rumours.passed(&record(1), LinkId(9));
-    assert_eq!(told(&mut rumours, 9), [name(2)], "not back to who told it");
-    assert_eq!(told(&mut rumours, 8), [name(1), name(2)]);
-    assert_eq!(told(&mut rumours, 8), [], "it has them");
-    rumours.passed(&record(1), LinkId(7));
-    rumours.settle(&[LinkId(7), LinkId(8), LinkId(9)], 4);
-    assert_eq!(rumours.len(), 1, "all three have the first");
-    assert_eq!(told(&mut rumours, 7), [name(2)]);
-    for link in 10..16 {
-        assert_eq!(told(&mut rumours, link), [name(2)]);
-    }
-    assert_eq!(told(&mut rumours, 16), [], "nine times is enough among four");
-    rumours.settle(&[LinkId(16)], 4);
-    assert!(rumours.is_empty());
-}
-
-#[test]
 fn the_members_that_stopped_are_known_by_name() {
     let mut net = Net::new();
     for index in 1..=4 {
@@ -636,5 +580,6 @@ mod bounds;
 mod describe;
 mod growth;
 mod hostile;
+mod news;
 mod properties;
 mod silence;

@@ -42,13 +42,25 @@ fn a_node_whose_numbers_were_driven_to_the_end_can_answer() {
     ] {
         let answer = record("x@h.io", "x@h.io", held.epoch.0 + 1, held.incarnation.0 + 1, UP);
         for speaker in [&x, &s] {
-            let known =
-                Known { speaker, is_me: false, held: Some(&held), linked: None, burials: 0 };
+            let known = Known {
+                speaker,
+                is_me: false,
+                held: Some(&held),
+                linked: None,
+                burials: 0,
+                vouched: None,
+            };
             assert!(admit(answer.clone(), known).is_ok(), "{speaker} of {held:?}");
         }
         let removed = record("x@h.io", "s@h.io", answer.epoch.0, 0, Standing::ForceLeft);
-        let known =
-            Known { speaker: &s, is_me: false, held: Some(&answer), linked: None, burials: 0 };
+        let known = Known {
+            speaker: &s,
+            is_me: false,
+            held: Some(&answer),
+            linked: None,
+            burials: 0,
+            vouched: None,
+        };
         assert!(admit(removed, known).is_ok());
     }
 }
@@ -64,7 +76,14 @@ fn numbers_of_who_is_gone_are_cut_to_their_range() {
         (MOST, MOST, (1 << 32, 1 << 40)),
     ] {
         let claim = record("x@h.io", "s@h.io", epoch, incarnation, DOWN);
-        let known = Known { speaker: &speaker, is_me: false, held: None, linked: None, burials: 0 };
+        let known = Known {
+            speaker: &speaker,
+            is_me: false,
+            held: None,
+            linked: None,
+            burials: 0,
+            vouched: None,
+        };
         let admitted = admit(claim, known).unwrap();
         let record = admitted.record();
         assert_eq!((record.epoch.0, record.incarnation.0), expected);
@@ -128,6 +147,7 @@ fn what_may_be_said_of_whom() {
             held: is_held.then_some(&held),
             linked: is_linked.then_some(BootId(7)),
             burials: 0,
+            vouched: None,
         };
         let verdict = admit(claim.clone(), known).map(|_| ());
         assert_eq!(verdict, expected, "{speaker} says {claim:?}, linked {is_linked}");
@@ -159,7 +179,7 @@ proptest! {
             claim.burial = burial;
             let speaker = name("s@h.io");
             let burials = held.as_ref().map_or(0, |held| held.burial);
-            let known = Known { speaker: &speaker, is_me: false, held: held.as_ref(), linked: None, burials };
+            let known = Known { speaker: &speaker, is_me: false, held: held.as_ref(), linked: None, burials, vouched: None };
             if let Ok(admitted) = admit(claim, known) {
                 let record = admitted.into_record();
                 prop_assert!(is_sound(&record));

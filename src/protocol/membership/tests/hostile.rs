@@ -490,7 +490,15 @@ fn who_tells_too_much_of_others_is_not_believed_for_the_while() {
     assert_eq!(net.ask(3, Action::Leave), Ok(()));
     net.run(Duration::from_millis(100));
     assert!(net.nodes[&name(1)].table().member(&name(3)).is_none());
-    net.now += Duration::from_secs(10);
+    // Nor do names that it makes up entitle it to more.
+    for part in 0..5 {
+        let names = (0..100).map(|index| claim(made_up(1000 + part * 100 + index), UP));
+        let said = Message::Sync { records: names.collect(), want: Vec::new(), ask: None };
+        net.nodes.get_mut(&name(1)).unwrap().handle_frame(net.now, key, &said.encode());
+    }
+    net.run(Duration::from_secs(10));
+    net.nodes.get_mut(&name(1)).unwrap().handle_link_down(net.now, key);
+    let key = net.greet(1, 9, 9, |hello| Hello { automatic: true, ..hello });
     let (before, per_second) = (held(&net), u64::from(Limits::default().news_per_second));
     net.lie(1, key, turns(before + 1).collect());
     let more = held(&net) - before;
