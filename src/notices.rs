@@ -96,8 +96,12 @@ fn remedy(check: &str) -> Option<&'static str> {
         }
         "broker_view" => "see emqx ctl cluster status at each broker, and what cuts their links",
         "render" => "mend what the text names; muster render --dry-run tries it",
+        "broker_drive" => "do what the text says; it is tried again by itself",
         "hook" => "mend the program or the URL; its output is in the agent's log",
-        "dns_udp" => "see the limit of open files and the network interface",
+        "hook_dropped" => "have the hook take less time, or tell it of fewer events",
+        "dns_hosts" => "name hosts that this machine can resolve",
+        "dns_udp" | "dns_tcp" => "see the limit of open files and the network interface",
+        "crashed" | "dns_answer" => "report it with the agent's log",
         "nameservers" => "mend agent.discovery.dns.nameservers",
         "followers" => "raise the limit of threads (TasksMax), and restart the agent",
         _ => return None,

@@ -151,7 +151,7 @@ fn split(check: &Check) -> (&str, &str) {
         "state" => "wait; if it lasts, see the discovery line and the peer lines",
         "state_unsaved" => "free space, or give the agent a data_dir that it may write",
         "name_conflict" => "stop one of the two agents, or give it another node.name",
-        name => follow::remedy(name).unwrap_or("see the agent's log"),
+        _ => "see the agent's log",
     };
     (&check.reason, remedy)
 }

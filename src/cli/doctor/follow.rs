@@ -36,18 +36,6 @@ pub(super) fn fails(notice: &str) -> bool {
     )
 }
 
-/// What to do about a notice whose text is all that is known, or says it in its words.
-pub(super) fn remedy(notice: &str) -> Option<&'static str> {
-    Some(match notice.split(' ').next().unwrap_or_default() {
-        "broker_drive" => "do what the text says; it is tried again by itself",
-        "hook_dropped" => "have the hook take less time, or tell it of fewer events",
-        "dns_hosts" => "name hosts that this machine can resolve",
-        "dns_tcp" => "see the limit of open files and the network interface",
-        "crashed" | "dns_answer" => "report it with the agent's log",
-        _ => return None,
-    })
-}
-
 /// What the agent says of its broker. That it is down, other checks and notices say.
 pub(super) async fn broker(config: &Config, client: &Client) -> Option<Finding> {
     if config.agent.broker.kind == BrokerKind::None {
