@@ -1,5 +1,6 @@
 //! `cluster.*`.
 
+use std::cell::Cell;
 use std::collections::HashSet;
 use std::net::IpAddr;
 use std::time::Duration;
@@ -30,25 +31,38 @@ pub(super) fn read(r: &mut Reader<'_>, own: &Own) -> Option<ClusterConfig> {
         }),
         description: r.get(&keys::CLUSTER_DESCRIPTION, any(1024)),
         strategy: strategy(r, own),
-        autoclean: r.get(&keys::CLUSTER_AUTOCLEAN, |text| {
-            if text.eq_ignore_ascii_case("infinity") {
-                return Ok(None);
-            }
-            // As in EMQX: a number alone counts seconds, here alone, and whole milliseconds
-            // are rounded up to them.
-            let seconds = if text.contains(|c: char| c.is_ascii_alphabetic()) {
-                let seconds = units::duration(text).map(|d| d.as_millis().div_ceil(1000));
-                seconds.and_then(|n| u64::try_from(n).ok())
-            } else {
-                text.trim().parse().ok()
-            };
-            let seconds = seconds.filter(|seconds| *seconds > 0);
-            seconds.map(|n| Some(Duration::from_secs(n))).ok_or_else(Fault::default)
-        }),
+        autoclean: autoclean(r),
         autoheal: r.get(&keys::CLUSTER_AUTOHEAL, boolean),
         proto_dist: own.proto,
         core_nodes: r.list(&keys::CLUSTER_CORE_NODES, node_name).map(different),
     })
+}
+
+/// As in EMQX: a number alone counts seconds, here alone, and parts of a second count as one.
+fn autoclean(r: &mut Reader<'_>) -> Option<Option<Duration>> {
+    let rounded = Cell::new(None);
+    let period = r.get(&keys::CLUSTER_AUTOCLEAN, |text| {
+        if text.eq_ignore_ascii_case("infinity") {
+            return Ok(None);
+        }
+        let written = if text.contains(|c: char| c.is_ascii_alphabetic()) {
+            let millis = units::duration(text).and_then(|d| u64::try_from(d.as_millis()).ok());
+            millis.map(Duration::from_millis)
+        } else {
+            text.trim().parse().ok().map(Duration::from_secs)
+        };
+        let whole = |d: Duration| d.as_secs() + u64::from(d.subsec_millis() > 0);
+        let period = written.map(|d| Duration::from_secs(whole(d)));
+        if period != written {
+            rounded.set(period);
+        }
+        period.filter(|d| !d.is_zero()).map(Some).ok_or_else(Fault::default)
+    });
+    if let Some(period) = rounded.take() {
+        let message = format!("counts whole seconds, as in EMQX: {}s here", period.as_secs());
+        r.warn(&keys::CLUSTER_AUTOCLEAN, message, "write so many seconds");
+    }
+    period
 }
 
 fn different(names: Vec<NodeName>) -> Vec<NodeName> {

@@ -221,6 +221,17 @@ fn layers_that_need_not_exist() {
     assert_eq!(autoclean("1500ms"), Some(2));
     assert_eq!(autoclean("1ms"), Some(1));
     assert_eq!(autoclean("infinity"), None);
+    let warned = |value: &str| {
+        let text = format!("cluster.autoclean = {value}");
+        let loaded = layers(&[("b", BASE), ("e", &text)], &[]).unwrap();
+        loaded.warnings.iter().map(ToString::to_string).collect::<Vec<_>>().join("\n")
+    };
+    assert!(
+        warned("1500ms").contains("whole seconds, as in EMQX: 2s here"),
+        "{}",
+        warned("1500ms")
+    );
+    assert_eq!([warned("2s"), warned("2000ms"), warned("2")].concat(), "");
     for refused in ["0", "0s", "0.0001s", "1.5", "-1", "5m30"] {
         assert!(
             layers(&[("b", BASE), ("e", &format!("cluster.autoclean = {refused}"))], &[]).is_err(),
