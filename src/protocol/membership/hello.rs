@@ -111,10 +111,15 @@ impl Membership {
     }
 
     /// A hello came.
-    pub(super) fn handle_hello(&mut self, now: Duration, key: LinkId, hello: Hello) {
+    pub(super) fn handle_hello(&mut self, now: Duration, key: LinkId, mut hello: Hello) {
         let Some(link) = self.links.links.get(&key) else { return };
         if !matches!(link.phase, Phase::Silent) {
             return;
+        }
+        let waited = now.saturating_sub(link.up_at);
+        if hello.intent == Intent::Invite && waited > self.settings.timing.request_timeout {
+            // Whoever invited was told by now that it failed.
+            hello.intent = Intent::Meet;
         }
         if hello.me.node != link.peer || hello.me.by != link.peer {
             let text = format!("{} speaks for {}", link.peer, hello.me.node);

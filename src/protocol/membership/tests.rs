@@ -538,6 +538,24 @@ fn who_joins_while_we_are_invited_elsewhere_begins_anew() {
     assert!(closed);
 }
 
+/// Simulator, seed 6870: a node that had left, and was frozen, came back by an invitation of
+/// which the operator had been told that it failed.
+#[test]
+fn an_invitation_ends_when_whoever_invites_gives_it_up() {
+    for (waits, state) in [(7, State::Forming), (9, State::Left)] {
+        let mut net = Net::new();
+        net.start(settings(1, true), Durable { left: true, ..Durable::default() });
+        let link = LinkId(7000);
+        let machine = net.nodes.get_mut(&name(1)).unwrap();
+        machine.handle_link_up(net.now, link, &name(2), false, None);
+        let at = net.now + Duration::from_secs(waits);
+        let host = Membership::new(settings(2, true), Durable::default(), net.now, 2);
+        let hello = Hello { automatic: true, ..host.hello(&name(1), Intent::Invite) };
+        machine.handle_frame(at, link, &Message::Hello(Box::new(hello)).encode());
+        assert_eq!(machine.state(), state, "after {waits} s");
+    }
+}
+
 /// Simulator, seed 16530: the holder of the name, and all who know of it, may be gone.
 #[test]
 fn a_name_is_taken_only_as_long_as_somebody_says_so() {
