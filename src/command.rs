@@ -3,7 +3,7 @@
 use serde::{Deserialize, Serialize};
 use tokio::sync::{mpsc, oneshot};
 
-pub use crate::protocol::membership::{Action, Refused};
+pub use crate::protocol::membership::{Action, RequestError};
 
 /// Commands waiting for the membership driver. It takes each in microseconds; a
 /// full queue means it is stuck, and then the caller's own deadline answers.
@@ -15,7 +15,7 @@ pub struct Command {
     /// What is asked.
     pub action: Action,
     /// Answered once the wish is granted (the snapshot then shows it) or refused.
-    pub reply: oneshot::Sender<Result<(), Refused>>,
+    pub reply: oneshot::Sender<Result<(), RequestError>>,
 }
 
 /// The sending side of the command queue.
@@ -33,12 +33,12 @@ impl Commands {
     /// Has a wish granted or refused.
     ///
     /// # Errors
-    /// [`Refused`] as the driver says, or [`Refused::Stopping`] when it is gone.
-    pub async fn submit(&self, action: Action) -> Result<(), Refused> {
+    /// [`RequestError`] as the driver says, or [`RequestError::Stopping`] when it is gone.
+    pub async fn submit(&self, action: Action) -> Result<(), RequestError> {
         let (reply, answer) = oneshot::channel();
         let command = Command { action, reply };
-        self.0.send(command).await.map_err(|_| Refused::Stopping)?;
-        answer.await.map_err(|_| Refused::Stopping)?
+        self.0.send(command).await.map_err(|_| RequestError::Stopping)?;
+        answer.await.map_err(|_| RequestError::Stopping)?
     }
 }
 

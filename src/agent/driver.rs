@@ -27,7 +27,7 @@ use self::pace::{Pace, processor_time};
 use super::disk::{Saved, Saver};
 use super::present::Presenter;
 use super::supervisor::Pulse;
-use crate::command::{Command, Refused};
+use crate::command::{Command, RequestError};
 use crate::config::Config;
 use crate::discovery::{DiscoveryEvent, DiscoveryHandle};
 use crate::escape::escaped;
@@ -98,7 +98,7 @@ pub(super) struct Inputs {
 #[derive(Debug)]
 pub(super) struct Book {
     next_request: u64,
-    replies: BTreeMap<RequestId, oneshot::Sender<Result<(), Refused>>>,
+    replies: BTreeMap<RequestId, oneshot::Sender<Result<(), RequestError>>>,
     /// Granted requests that wait for the disk, with the version they wait for.
     waiting: Vec<(u64, RequestId)>,
     saved_version: u64,
@@ -496,14 +496,14 @@ impl Driver {
                 self.reply(request, Ok(()));
             } else if let Some(error) = &state.error {
                 let text = format!("done, but it will not outlast a restart: {error}");
-                self.reply(request, Err(Refused::NotSaved(text)));
+                self.reply(request, Err(RequestError::NotSaved(text)));
             } else {
                 self.book.waiting.push((version, request));
             }
         }
     }
 
-    fn reply(&mut self, request: RequestId, result: Result<(), Refused>) {
+    fn reply(&mut self, request: RequestId, result: Result<(), RequestError>) {
         // Readers that come right after the answer see what was done.
         self.publish_now();
         if let Some(reply) = self.book.replies.remove(&request) {

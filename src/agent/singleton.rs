@@ -14,7 +14,7 @@ use super::disk::{DiskError, Saver, StateDir};
 use super::present::Presenter;
 use super::supervisor::Pulse;
 use crate::attributes::Broker;
-use crate::command::{Action, Refused};
+use crate::command::{Action, RequestError};
 use crate::config::Config;
 use crate::metrics::Metrics;
 use crate::node::Incarnation;
@@ -80,7 +80,7 @@ impl Singleton {
         self.saver.flush(self.version).await;
     }
 
-    async fn grant(&mut self, action: Action) -> Result<(), Refused> {
+    async fn grant(&mut self, action: Action) -> Result<(), RequestError> {
         match action {
             Action::Describe { tags, broker } => {
                 for member in &mut self.snapshot.members {
@@ -92,7 +92,7 @@ impl Singleton {
             }
             Action::Drain { reason } => self.drain(Some(reason)).await,
             Action::Undrain => self.drain(None).await,
-            _ => Err(Refused::Conflict(
+            _ => Err(RequestError::Conflict(
                 "this node is a singleton and has no peers: set another cluster.discovery_strategy, \
                  and restart the agent"
                     .to_owned(),
@@ -100,7 +100,7 @@ impl Singleton {
         }
     }
 
-    async fn drain(&mut self, draining: Option<String>) -> Result<(), Refused> {
+    async fn drain(&mut self, draining: Option<String>) -> Result<(), RequestError> {
         for member in &mut self.snapshot.members {
             member.draining.clone_from(&draining);
         }
@@ -112,11 +112,11 @@ impl Singleton {
         let state = saved
             .wait_for(|saved| saved.version >= self.version || saved.error.is_some())
             .await
-            .map_err(|_| Refused::Stopping)?;
+            .map_err(|_| RequestError::Stopping)?;
         match &state.error {
-            Some(error) if state.version < self.version => {
-                Err(Refused::NotSaved(format!("done, but it will not outlast a restart: {error}")))
-            }
+            Some(error) if state.version < self.version => Err(RequestError::NotSaved(format!(
+                "done, but it will not outlast a restart: {error}"
+            ))),
             _ => Ok(()),
         }
     }

@@ -5,7 +5,7 @@ use axum::http::{HeaderValue, StatusCode, header};
 use axum::response::{IntoResponse, Response};
 use serde::{Deserialize, Serialize};
 
-use crate::command::Refused;
+use crate::command::RequestError;
 
 /// Body of every answer that is not a success.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, utoipa::ToSchema)]
@@ -70,17 +70,17 @@ fn code(status: StatusCode) -> &'static str {
     }
 }
 
-impl From<Refused> for ApiError {
-    fn from(refused: Refused) -> Self {
-        let status = match refused {
-            Refused::BadRequest(_) => StatusCode::BAD_REQUEST,
-            Refused::NotFound(_) => StatusCode::NOT_FOUND,
-            Refused::Conflict(_) => StatusCode::CONFLICT,
-            Refused::Unreachable(_) => StatusCode::GATEWAY_TIMEOUT,
-            Refused::NotSaved(_) => StatusCode::INTERNAL_SERVER_ERROR,
-            Refused::Stopping => StatusCode::SERVICE_UNAVAILABLE,
+impl From<RequestError> for ApiError {
+    fn from(error: RequestError) -> Self {
+        let status = match error {
+            RequestError::BadRequest(_) => StatusCode::BAD_REQUEST,
+            RequestError::NotFound(_) => StatusCode::NOT_FOUND,
+            RequestError::Conflict(_) => StatusCode::CONFLICT,
+            RequestError::Unreachable(_) => StatusCode::GATEWAY_TIMEOUT,
+            RequestError::NotSaved(_) => StatusCode::INTERNAL_SERVER_ERROR,
+            RequestError::Stopping => StatusCode::SERVICE_UNAVAILABLE,
         };
-        Self::new(status, refused.to_string())
+        Self::new(status, error.to_string())
     }
 }
 

@@ -19,7 +19,7 @@ use tokio::task::JoinHandle;
 
 use super::*;
 use crate::attributes::BrokerStatus;
-use crate::command::{Action, Command, Refused};
+use crate::command::{Action, Command, RequestError};
 use crate::config::{ApiConfig, ApiListen, BrokerKind, Config};
 use crate::events::{Event, EventKind};
 use crate::node::{ClusterId, Incarnation, NodeName, Role};
@@ -152,7 +152,7 @@ impl Server {
     }
 
     /// Answers the next command so, and hands it over.
-    pub(super) async fn on_command(&mut self, answer: Result<(), Refused>) -> Action {
+    pub(super) async fn on_command(&mut self, answer: Result<(), RequestError>) -> Action {
         let command = self.commands.recv().await.unwrap();
         command.reply.send(answer).unwrap();
         command.action

@@ -8,7 +8,7 @@ use std::sync::Arc;
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use muster::api::{ApiState, Listener, serve};
-use muster::command::{Action, Commands, Refused};
+use muster::command::{Action, Commands, RequestError};
 use muster::config::{self, ApiListen, Config};
 use muster::events::{Event, EventKind, EventLog};
 use muster::metrics::Metrics;
@@ -104,7 +104,7 @@ impl Api {
             while let Some(command) = queue.recv().await {
                 let refused = command.action == Action::Leave;
                 let answer = match refused {
-                    true => Err(Refused::Conflict("stay a while".into())),
+                    true => Err(RequestError::Conflict("stay a while".into())),
                     false => Ok(()),
                 };
                 granted.send(command.action).await.unwrap();

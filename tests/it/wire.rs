@@ -160,7 +160,7 @@ fn messages() -> Vec<(String, Message)> {
         ("bye_stopping", ByeCode::Stopping),
         ("bye_idle", ByeCode::Idle),
         ("bye_duplicate", ByeCode::Duplicate),
-        ("bye_refused", ByeCode::Refused),
+        ("bye_refused", ByeCode::Other),
         ("bye_removed", ByeCode::Removed),
     ];
     let bye = |code| Message::Bye { code: Some(code), text: "in words".to_owned() };

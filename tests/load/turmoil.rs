@@ -26,14 +26,17 @@ use crate::support::adversary::{ATTACKER, Door, resident};
 use crate::support::agent::{Agent, Spec};
 use crate::support::cluster::Cluster;
 use crate::support::liar::Liar;
-use crate::support::soak::{agents, turmoil};
+use crate::support::soak::{agents, pace, turmoil};
 use crate::support::wait::{LONG, eventually, paced, timed};
 use crate::support::watch::{Said, Watch};
 
 const HOSTILE: &str = "hostile@127.0.0.66";
 
-/// Between two moments at which something happens.
+/// Between two commands, and two moments at which something may happen.
 const TICK: Duration = Duration::from_millis(200);
+
+/// Each trouble lasts so many ticks.
+const LASTS: std::ops::Range<u32> = 3..25;
 
 /// So many agents it links with.
 const VICTIMS: usize = 5;
@@ -186,6 +189,9 @@ enum Trouble {
 /// The agents that have no peace, behind those that nothing happens to.
 struct Turmoil {
     cluster: Cluster,
+    /// Something happens after so many ticks, and is over after a multiple of it.
+    pace: u32,
+    ticks: u32,
     /// So many from the first on are left alone.
     healthy: usize,
     /// Who is in trouble, and for how many ticks.
@@ -205,7 +211,8 @@ impl Turmoil {
             let (index, trouble, _) = self.troubled.swap_remove(at);
             self.cure(index, trouble);
         }
-        if self.troubled.len() * 10 > self.cluster.len() {
+        self.ticks += 1;
+        if !self.ticks.is_multiple_of(self.pace) || self.troubled.len() * 10 > self.cluster.len() {
             return;
         }
         let index = self.rng.random_range(self.healthy..self.cluster.len());
@@ -232,7 +239,7 @@ impl Turmoil {
             }
             _ => return self.replace(index),
         };
-        self.troubled.push((index, trouble, self.rng.random_range(3..25)));
+        self.troubled.push((index, trouble, self.rng.random_range(LASTS) * self.pace));
     }
 
     fn cure(&mut self, index: usize, trouble: Trouble) {
@@ -317,6 +324,8 @@ fn a_cluster_in_turmoil_with_a_hostile_member_stays_true() {
     let mut usual: Vec<Duration> = (0..30).map(|at| command(&cluster[at % healthy])).collect();
     let hostile = Hostile::start(doors, &members);
     let mut storm = Turmoil {
+        pace: pace(),
+        ticks: 0,
         generations: vec![0; cluster.len()],
         cluster,
         healthy,

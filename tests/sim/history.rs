@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use muster::node::{BootId, ClusterId, NodeName};
 use muster::protocol::membership::{
-    Action, Epoch, Health, News, Record, Refused, RequestId, Standing, State,
+    Action, Epoch, Health, News, Record, RequestError, RequestId, Standing, State,
 };
 
 /// One process life, numbered in the order of starts.
@@ -65,7 +65,7 @@ pub enum Fact {
     /// An operator asked it for something.
     Asked(Pid, RequestId, Action),
     /// It answered.
-    Answered(Pid, RequestId, Result<(), Refused>),
+    Answered(Pid, RequestId, Result<(), RequestError>),
     /// Somebody other than the node itself brought up that it were a member in this epoch:
     /// a liar, or a disk from before the history. Others may take it for true.
     Hearsay {

@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use muster::node::{BootId, ClusterId, LinkId, NodeName};
 use muster::protocol::membership::{
-    Action, DialFailure, Durable, Epoch, Membership, Record, Refused, RequestId, Settings,
+    Action, DialFailure, Durable, Epoch, Membership, Record, RequestError, RequestId, Settings,
     Standing, Timing,
 };
 use rand::RngExt;
@@ -57,7 +57,7 @@ pub struct Process {
     /// Written but not yet safe, with its version.
     pub writing: Option<(u64, Durable)>,
     pub synced: u64,
-    pub replies: Vec<(u64, RequestId, Result<(), Refused>)>,
+    pub replies: Vec<(u64, RequestId, Result<(), RequestError>)>,
     pub links: BTreeMap<LinkId, (usize, usize)>,
     pub up: BTreeMap<NodeName, usize>,
     pub dials: BTreeMap<NodeName, (usize, Duration)>,

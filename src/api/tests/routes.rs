@@ -221,11 +221,11 @@ async fn refusals_have_their_status_and_code() {
     let mut server = Server::start();
     let text = || "because".to_owned();
     for (refused, v1, code, v5) in [
-        (Refused::BadRequest(text()), 400, "BAD_REQUEST", (400, "BAD_REQUEST")),
-        (Refused::NotFound(text()), 404, "NOT_FOUND", (404, "NOT_FOUND")),
-        (Refused::Conflict(text()), 409, "CONFLICT", (400, "BAD_REQUEST")),
-        (Refused::Unreachable(text()), 504, "GATEWAY_TIMEOUT", (400, "BAD_REQUEST")),
-        (Refused::Stopping, 503, "SERVICE_UNAVAILABLE", (400, "BAD_REQUEST")),
+        (RequestError::BadRequest(text()), 400, "BAD_REQUEST", (400, "BAD_REQUEST")),
+        (RequestError::NotFound(text()), 404, "NOT_FOUND", (404, "NOT_FOUND")),
+        (RequestError::Conflict(text()), 409, "CONFLICT", (400, "BAD_REQUEST")),
+        (RequestError::Unreachable(text()), 504, "GATEWAY_TIMEOUT", (400, "BAD_REQUEST")),
+        (RequestError::Stopping, 503, "SERVICE_UNAVAILABLE", (400, "BAD_REQUEST")),
     ] {
         for (path, (status, code)) in [
             ("/api/v1/members/emqx3@::1", (v1, code)),

@@ -5,7 +5,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use super::record::{Reason, Standing};
-use super::request::Refused;
+use super::request::RequestError;
 use super::{Effect, Membership, News};
 use crate::attributes::{Attributes, Broker, Tags};
 
@@ -16,13 +16,13 @@ impl Membership {
         now: Duration,
         tags: Tags,
         broker: Option<Broker>,
-    ) -> Result<(), Refused> {
+    ) -> Result<(), RequestError> {
         let draining = self.attributes.draining.clone();
         self.say(now, Attributes { tags, draining, broker })
     }
 
     /// Serves nobody new from now on, over restarts.
-    pub(super) fn drain(&mut self, now: Duration, reason: String) -> Result<(), Refused> {
+    pub(super) fn drain(&mut self, now: Duration, reason: String) -> Result<(), RequestError> {
         self.say(now, Attributes { draining: Some(reason), ..self.attributes.clone() })
     }
 
@@ -32,9 +32,9 @@ impl Membership {
         let _never = self.say(now, Attributes { draining: None, ..self.attributes.clone() });
     }
 
-    fn say(&mut self, now: Duration, said: Attributes) -> Result<(), Refused> {
+    fn say(&mut self, now: Duration, said: Attributes) -> Result<(), RequestError> {
         if !said.is_bounded() {
-            return Err(Refused::BadRequest(
+            return Err(RequestError::BadRequest(
                 "a text is too long, or has control characters in it: shorten it, to one line"
                     .to_owned(),
             ));

@@ -5,7 +5,7 @@ use std::time::Duration;
 use super::limits::Limit;
 use super::message::ByeCode;
 use super::record::{Epoch, Health, Reason, Standing};
-use super::request::Refused;
+use super::request::RequestError;
 use crate::node::{ClusterId, Incarnation, LinkId, NodeName};
 
 /// What the driver is to do. Taken in order.
@@ -22,7 +22,7 @@ pub enum Effect {
     /// Something operators want to read.
     Note(Note),
     /// Answer a request, once everything durable so far is on disk.
-    Reply(RequestId, Result<(), Refused>),
+    Reply(RequestId, Result<(), RequestError>),
     /// Run or stop discovery rounds.
     Discovery(bool),
 }

@@ -9,7 +9,7 @@ use super::learn::Manner;
 use super::links::{Link, Phase};
 use super::message::{ByeCode, Hello, Intent, Message, PROTOCOL, PROTOCOL_MIN, Version};
 use super::record::{Health, Reason, Record, Standing};
-use super::{Effect, Membership, Note, Refused};
+use super::{Effect, Membership, Note, RequestError};
 use crate::escape::escaped;
 use crate::node::{LinkId, NodeName};
 
@@ -123,7 +123,7 @@ impl Membership {
         }
         if hello.me.node != link.peer || hello.me.by != link.peer {
             let text = format!("{} speaks for {}", link.peer, hello.me.node);
-            return self.turn_away(now, key, Verdict(ByeCode::Refused, text));
+            return self.turn_away(now, key, Verdict(ByeCode::Other, text));
         }
         if self.me.standing == Standing::Left && hello.cluster == self.settings.cluster {
             // We may have left in an epoch of which our disk has lost the number.
@@ -291,7 +291,7 @@ impl Membership {
                 self.me.node,
                 self.table.member_count()
             );
-            return Err(Verdict(ByeCode::Refused, text));
+            return Err(Verdict(ByeCode::Other, text));
         }
         let text = format!("{peer} belongs to cluster {theirs}, this node to cluster {own}");
         Err(Verdict(ByeCode::ClusterId, text))
@@ -494,7 +494,7 @@ impl Membership {
     /// A peer will not talk to us, or we not to it: requests fail, and we wait long.
     fn reject(&mut self, now: Duration, peer: &NodeName, text: &str) {
         self.links.peer(peer).tried = true;
-        self.refuse_requests(peer, &Refused::Conflict(text.to_owned()));
+        self.end_requests_for(peer, &RequestError::Conflict(text.to_owned()));
         let long = self.settings.timing.redial_refused.mul_f64(self.rng.random_range(0.7..1.3));
         if self.wants(peer) {
             self.links.plan(peer, now + long);

@@ -308,7 +308,7 @@ impl Membership {
         {
             // A link to a silent process is no link; a fresh one will tell more.
             self.links.peer(node).link = None;
-            self.bye(key, ByeCode::Refused, format!("{node} is down: {}", record.reason().text()));
+            self.bye(key, ByeCode::Other, format!("{node} is down: {}", record.reason().text()));
         }
         if self.wants(node) && self.links.peer(node).due.is_none() {
             let delay = self.settings.timing.redial_min.mul_f64(self.rng.random_range(0.5..1.5));
@@ -452,7 +452,7 @@ impl Membership {
             let later = self.settings.timing.redial_refused;
             self.links.plan(&peer, now + later.mul_f64(self.rng.random_range(0.7..1.3)));
         }
-        self.detach(ByeCode::Refused, text);
+        self.detach(ByeCode::Other, text);
     }
 
     /// Closes every link.

@@ -8,7 +8,7 @@ use rand::seq::IteratorRandom;
 use super::links::{DialFailure, Phase};
 use super::message::{ByeCode, Intent};
 use super::record::{Health, Reason, Record, Standing};
-use super::request::{Action, Refused};
+use super::request::{Action, RequestError};
 use super::{Effect, Membership, Note, RequestId, State};
 use crate::node::{LinkId, NodeName};
 
@@ -56,7 +56,7 @@ impl Membership {
         match done {
             Ok(false) => {}
             Ok(true) => self.effects.push_back(Effect::Reply(request, Ok(()))),
-            Err(refused) => self.effects.push_back(Effect::Reply(request, Err(refused))),
+            Err(error) => self.effects.push_back(Effect::Reply(request, Err(error))),
         }
         self.dial_due(now);
     }
@@ -68,9 +68,9 @@ impl Membership {
         request: RequestId,
         node: NodeName,
         force: bool,
-    ) -> Result<bool, Refused> {
+    ) -> Result<bool, RequestError> {
         if node == self.me.node {
-            return Err(Refused::BadRequest(format!("{node} cannot join itself")));
+            return Err(RequestError::BadRequest(format!("{node} cannot join itself")));
         }
         let member = self.table.member(&node).cloned();
         if member.as_ref().is_some_and(Record::is_running) && self.links.active(&node).is_some() {
@@ -78,7 +78,7 @@ impl Membership {
         }
         let others = self.table.member_count().saturating_sub(1);
         if others > 0 && member.is_none() && !force && self.state() != State::Left {
-            return Err(Refused::Conflict(format!(
+            return Err(RequestError::Conflict(format!(
                 "{} is in a cluster of {} members; joining {node} would take it out of there. Run \
                  the join on the node that is to move, or force it",
                 self.me.node,
@@ -93,12 +93,12 @@ impl Membership {
         now: Duration,
         request: RequestId,
         node: NodeName,
-    ) -> Result<bool, Refused> {
+    ) -> Result<bool, RequestError> {
         if node == self.me.node {
-            return Err(Refused::BadRequest(format!("{node} cannot invite itself")));
+            return Err(RequestError::BadRequest(format!("{node} cannot invite itself")));
         }
         if self.state() == State::Left {
-            return Err(Refused::Conflict(format!(
+            return Err(RequestError::Conflict(format!(
                 "{} has left its cluster, and can invite nobody: have it join one first",
                 self.me.node
             )));
@@ -116,9 +116,9 @@ impl Membership {
         request: RequestId,
         node: NodeName,
         intent: Intent,
-    ) -> Result<bool, Refused> {
+    ) -> Result<bool, RequestError> {
         if self.pending.len() >= MAX_PENDING {
-            return Err(Refused::Conflict(
+            return Err(RequestError::Conflict(
                 "too many requests are under way: try again when they are done".to_owned(),
             ));
         }
@@ -155,31 +155,31 @@ impl Membership {
         }
     }
 
-    /// A node that requests wait for refused.
-    pub(super) fn refuse_requests(&mut self, node: &NodeName, refused: &Refused) {
+    /// A node that requests wait for will not be reached, or will not have us.
+    pub(super) fn end_requests_for(&mut self, node: &NodeName, error: &RequestError) {
         for request in self.requests_for(node) {
-            self.end_request(request, refused.clone());
+            self.end_request(request, error.clone());
         }
     }
 
     /// A node that requests wait for could not be dialled: certain failures end them.
     pub(super) fn fail_requests(&mut self, node: &NodeName, failure: &DialFailure) {
-        let refused = match failure {
-            DialFailure::Refused => Refused::Unreachable(format!(
+        let error = match failure {
+            DialFailure::Refused => RequestError::Unreachable(format!(
                 "{node}: nothing listens on its mesh port: start its agent"
             )),
-            DialFailure::Unreachable(text) => Refused::Unreachable(format!("{node}: {text}")),
-            DialFailure::Rejected(text) => Refused::Conflict(format!("{node}: {text}")),
+            DialFailure::Unreachable(text) => RequestError::Unreachable(format!("{node}: {text}")),
+            DialFailure::Rejected(text) => RequestError::Conflict(format!("{node}: {text}")),
             DialFailure::Yield => return,
         };
-        self.refuse_requests(node, &refused);
+        self.end_requests_for(node, &error);
     }
 
     fn requests_for(&self, node: &NodeName) -> Vec<RequestId> {
         self.pending.iter().filter(|(_, p)| p.node == *node).map(|(id, _)| *id).collect()
     }
 
-    fn end_request(&mut self, request: RequestId, refused: Refused) {
+    fn end_request(&mut self, request: RequestId, error: RequestError) {
         let Some(pending) = self.pending.remove(&request) else { return };
         if self.links.peer(&pending.node).intent == pending.intent {
             self.links.peer(&pending.node).intent = Intent::Meet;
@@ -187,10 +187,10 @@ impl Membership {
         if !self.wants(&pending.node) {
             self.links.forget(&pending.node);
         }
-        self.effects.push_back(Effect::Reply(request, Err(refused)));
+        self.effects.push_back(Effect::Reply(request, Err(error)));
     }
 
-    fn leave(&mut self, now: Duration) -> Result<(), Refused> {
+    fn leave(&mut self, now: Duration) -> Result<(), RequestError> {
         if self.me.standing != Standing::Left {
             self.become_left(now, Reason::Left);
         }
@@ -220,15 +220,20 @@ impl Membership {
         self.effects.push_back(Effect::Discovery(false));
     }
 
-    fn force_leave(&mut self, now: Duration, node: &NodeName, force: bool) -> Result<(), Refused> {
+    fn force_leave(
+        &mut self,
+        now: Duration,
+        node: &NodeName,
+        force: bool,
+    ) -> Result<(), RequestError> {
         if *node == self.me.node {
-            return Err(Refused::BadRequest(format!("{node} is this node: use leave")));
+            return Err(RequestError::BadRequest(format!("{node} is this node: use leave")));
         }
         let Some(record) = self.table.member(node) else {
-            return Err(Refused::NotFound(format!("{node} is no member of this cluster")));
+            return Err(RequestError::NotFound(format!("{node} is no member of this cluster")));
         };
         if record.is_running() && !force {
-            return Err(Refused::Conflict(format!(
+            return Err(RequestError::Conflict(format!(
                 "{node} is alive; let it leave by itself, or force it"
             )));
         }
@@ -289,7 +294,7 @@ impl Membership {
             let node = self.pending.get(&request).map(|p| p.node.to_string()).unwrap_or_default();
             self.end_request(
                 request,
-                Refused::Unreachable(format!(
+                RequestError::Unreachable(format!(
                     "{node} did not answer in time: muster doctor looks at what is between the two"
                 )),
             );
@@ -315,7 +320,7 @@ impl Membership {
             match link.phase {
                 Phase::Silent if link.dialed && age >= timing.hello_timeout => {
                     let text = format!("{} did not say hello: it is no muster agent", link.peer);
-                    closing.push((*key, ByeCode::Refused, text));
+                    closing.push((*key, ByeCode::Other, text));
                 }
                 Phase::Active
                     if !link.peer_wants && !self.keeps(&link.peer) && age >= timing.idle_link =>
@@ -417,10 +422,10 @@ impl Membership {
         self.stopping = true;
         self.detach(ByeCode::Stopping, &format!("{} stops", self.me.node));
         for request in self.pending.keys().copied().collect::<Vec<_>>() {
-            self.end_request(request, Refused::Stopping);
+            self.end_request(request, RequestError::Stopping);
         }
         for request in self.purges.requests().collect::<Vec<_>>() {
-            self.effects.push_back(Effect::Reply(request, Err(Refused::Stopping)));
+            self.effects.push_back(Effect::Reply(request, Err(RequestError::Stopping)));
         }
         self.timers.clear();
         self.timers.wake = Some(now);

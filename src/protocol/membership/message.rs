@@ -140,9 +140,9 @@ pub enum ByeCode {
     /// Another link between the two is kept.
     #[n(8)]
     Duplicate,
-    /// Refused by an operator's rule, in words.
+    /// Any other reason, in words.
     #[n(9)]
-    Refused,
+    Other,
     /// The receiver was removed from the cluster.
     #[n(10)]
     Removed,
@@ -162,7 +162,7 @@ impl ByeCode {
             Self::Stopping => "stopping",
             Self::Idle => "idle",
             Self::Duplicate => "duplicate",
-            Self::Refused => "refused",
+            Self::Other => "refused",
             Self::Removed => "removed",
         }
     }

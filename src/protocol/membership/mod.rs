@@ -72,7 +72,7 @@ pub use message::{
     PROTOCOL_MIN, Version,
 };
 pub use record::{Epoch, Health, MAX_VERSION, Reason, Record, Standing};
-pub use request::{Action, Refused};
+pub use request::{Action, RequestError};
 pub use settings::{Durable, Settings, Timing};
 pub use table::{Applied, Entry, Origin, Table};
 

@@ -15,7 +15,7 @@ use super::limits::Limit;
 use super::message::{Message, Version};
 use super::record::{Reason, Record, Standing};
 use super::table::Origin;
-use super::{Effect, Membership, Refused, RequestId};
+use super::{Effect, Membership, RequestError, RequestId};
 use crate::node::{Incarnation, LinkId, NodeName};
 
 /// For real members to be heard: news reach everybody well within a second.
@@ -73,9 +73,9 @@ impl Membership {
         now: Duration,
         request: RequestId,
         node: &NodeName,
-    ) -> Result<(), Refused> {
+    ) -> Result<(), RequestError> {
         if self.purges.under_way.len() >= MOST {
-            return Err(Refused::Conflict(
+            return Err(RequestError::Conflict(
                 "as many removals as can be are under way; each takes three seconds: try again \
                  then"
                     .to_owned(),

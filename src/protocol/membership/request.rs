@@ -55,7 +55,7 @@ pub enum Action {
 
 /// Why a wish was not granted.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
-pub enum Refused {
+pub enum RequestError {
     /// The wish makes no sense here (operator's error). HTTP 400.
     #[error("{0}")]
     BadRequest(String),

@@ -9,7 +9,7 @@ struct Net {
     nodes: BTreeMap<NodeName, Membership>,
     links: BTreeMap<(NodeName, LinkId), (NodeName, LinkId)>,
     next: u64,
-    replies: Vec<(NodeName, RequestId, Result<(), Refused>)>,
+    replies: Vec<(NodeName, RequestId, Result<(), RequestError>)>,
     news: Vec<(NodeName, News)>,
     frozen: BTreeSet<NodeName>,
     /// Who cannot be heard by whom.
@@ -86,7 +86,7 @@ impl Net {
         }
     }
 
-    fn ask(&mut self, node: u64, action: Action) -> Result<(), Refused> {
+    fn ask(&mut self, node: u64, action: Action) -> Result<(), RequestError> {
         self.next += 1;
         let request = RequestId(self.next);
         self.nodes.get_mut(&name(node)).unwrap().handle_request(self.now, request, action);
@@ -345,7 +345,7 @@ fn leaving_lasts_until_discovery_is_enabled_again() {
 fn a_removed_live_member_becomes_left() {
     let mut net = Net::cluster(3);
     let force = |force| Action::ForceLeave { node: name(2), force };
-    assert!(matches!(net.ask(1, force(false)), Err(Refused::Conflict(_))));
+    assert!(matches!(net.ask(1, force(false)), Err(RequestError::Conflict(_))));
     assert_eq!(net.ask(1, force(true)), Ok(()));
     net.run(Duration::from_secs(20));
     assert_eq!(net.nodes[&name(2)].state(), State::Left);
@@ -367,7 +367,7 @@ fn manual_nodes_meet_only_on_an_operators_word() {
     assert_eq!(net.running(1), ["n1", "n2", "n3"]);
     assert_eq!(net.running(4), ["n4"]);
     // The wrong direction: node 1 has members, node 4 is another cluster.
-    assert!(matches!(net.ask(1, join(4, false)), Err(Refused::Conflict(_))));
+    assert!(matches!(net.ask(1, join(4, false)), Err(RequestError::Conflict(_))));
     assert_eq!(net.ask(1, Action::Invite { node: name(4) }), Ok(()));
     net.run(Duration::from_secs(1));
     net.assert_agreed(&["n1", "n2", "n3", "n4"]);
@@ -378,7 +378,7 @@ fn a_join_to_nobody_is_unreachable() {
     let mut net = Net::new();
     net.start(settings(1, false), Durable::default());
     let join = Action::Join { node: name(9), force: false };
-    assert!(matches!(net.ask(1, join), Err(Refused::Unreachable(_))));
+    assert!(matches!(net.ask(1, join), Err(RequestError::Unreachable(_))));
 }
 
 #[test]

@@ -35,3 +35,8 @@ pub fn agents() -> u16 {
 pub fn turmoil() -> Duration {
     Duration::from_secs(asked("SOAK_TURMOIL", 8))
 }
+
+/// Of how many fifths of a second one brings a change to a cluster in turmoil (`SOAK_PACE`).
+pub fn pace() -> u32 {
+    u32::try_from(asked("SOAK_PACE", 1)).unwrap()
+}

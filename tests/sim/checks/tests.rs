@@ -1,7 +1,7 @@
 //! Each checker against histories that break its invariant, and one that does not.
 
 use muster::node::{BootId, Role};
-use muster::protocol::membership::{News, Record, Refused};
+use muster::protocol::membership::{News, Record, RequestError};
 
 use super::*;
 use crate::world::name;
@@ -260,7 +260,7 @@ fn reports_twice_or_out_of_order_are_found() {
 #[test]
 fn requests_without_an_answer_or_with_two_are_found() {
     let asked = || Fact::Asked(1, RequestId(1), Action::Leave);
-    let answered = || Fact::Answered(1, RequestId(1), Err(Refused::Stopping));
+    let answered = || Fact::Answered(1, RequestId(1), Err(RequestError::Stopping));
     assert!(requests_are_answered(&pair(vec![asked(), answered()])).is_ok());
     assert!(requests_are_answered(&pair(vec![asked(), Fact::End(1)])).is_ok());
     assert!(requests_are_answered(&pair(vec![asked()])).is_err());

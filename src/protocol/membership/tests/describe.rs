@@ -77,7 +77,7 @@ fn what_is_out_of_bounds_is_refused() {
     let mut net = Net::cluster(1);
     for reason in ["x".repeat(201), "a\nb".to_owned()] {
         let refused = net.ask(1, Action::Drain { reason });
-        assert!(matches!(refused, Err(Refused::BadRequest(_))), "{refused:?}");
+        assert!(matches!(refused, Err(RequestError::BadRequest(_))), "{refused:?}");
     }
     assert_eq!(net.nodes[&name(1)].durable().draining, None);
 }
