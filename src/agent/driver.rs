@@ -44,8 +44,10 @@ use crate::view::Snapshot;
 /// Round trips alone are published no more often than this.
 const LAZY_PUBLISH: Duration = Duration::from_millis(1000);
 
-/// While everything changes readers see a view that is at most so old.
+/// While everything changes readers see a view that is at most so old, or so much for each
+/// member: each is copied.
 const LATEST_PUBLISH: Duration = Duration::from_millis(200);
+const LATEST_PUBLISH_EACH: Duration = Duration::from_millis(2);
 
 /// While everything changes the state is saved so often, but for what somebody waits for.
 const SAVE_PAUSE: Duration = Duration::from_millis(500);
@@ -130,7 +132,7 @@ impl Default for Book {
             wanted_version: 0,
             wanted_at: None,
             news: true,
-            pace: Pace::new(LATEST_PUBLISH),
+            pace: Pace::new(),
             published: None,
             told_reach: None,
             crowd_changed: true,
@@ -212,7 +214,7 @@ impl Driver {
     /// When there is something to do without any input.
     fn wake(&mut self) -> Instant {
         let machine = self.machine.next_deadline().map(|at| self.epoch + at);
-        let publish = self.book.news.then(|| self.book.pace.next());
+        let publish = self.book.news.then(|| self.next_publish());
         let unsaved = self.machine.durable_version() > self.book.wanted_version;
         let save = self.book.wanted_at.filter(|_| unsaved).map(|at| at + self.save_pause());
         let far = Instant::now() + LAZY_PUBLISH;
@@ -516,13 +518,20 @@ impl Driver {
     /// then for details.
     fn publish(&mut self) {
         let lazily = self.book.published.is_none_or(|at| at.elapsed() >= LAZY_PUBLISH);
-        if lazily || (self.book.news && self.book.pace.next() <= Instant::now()) {
+        if lazily || (self.book.news && self.next_publish() <= Instant::now()) {
             self.publish_now();
         }
         let told = self.book.expected_at.is_some_and(|at| at.elapsed() < LAZY_PUBLISH);
         if self.book.crowd_changed && !told {
             self.expect();
         }
+    }
+
+    /// When readers may be shown the next view.
+    fn next_publish(&self) -> Instant {
+        let members = u32::try_from(self.machine.table().member_count()).unwrap_or(u32::MAX);
+        let longest = LATEST_PUBLISH.max(LATEST_PUBLISH_EACH.saturating_mul(members));
+        self.book.pace.next(longest)
     }
 
     fn publish_now(&mut self) {

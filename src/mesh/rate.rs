@@ -13,7 +13,7 @@ const BURST: f64 = 2.0;
 
 /// The part of one processor that what a peer says may keep busy. Hundreds of agents that
 /// form a cluster stay below a hundredth.
-const WORK: f64 = 0.05;
+const WORK: f64 = 0.02;
 /// Seconds of work that may come at once: two views of thousands made the same.
 const WORK_BURST: f64 = 0.25;
 

@@ -26,7 +26,7 @@ use crate::support::adversary::{ATTACKER, Door, resident};
 use crate::support::agent::{Agent, Spec};
 use crate::support::cluster::Cluster;
 use crate::support::liar::Liar;
-use crate::support::soak::{agents, pace, turmoil};
+use crate::support::soak::{agents, pace, turmoil, victims};
 use crate::support::wait::{LONG, eventually, paced, timed};
 use crate::support::watch::{Said, Watch};
 
@@ -37,9 +37,6 @@ const TICK: Duration = Duration::from_millis(200);
 
 /// Each trouble lasts so many ticks.
 const LASTS: std::ops::Range<u32> = 3..25;
-
-/// So many agents it links with.
-const VICTIMS: usize = 5;
 
 /// Names that the hostile member makes up.
 const GHOSTS: usize = 500;
@@ -313,7 +310,7 @@ fn a_cluster_in_turmoil_with_a_hostile_member_stays_true() {
         cluster[..healthy].iter().map(|agent| agent.name().to_owned()).collect();
     let members: Vec<NodeName> =
         cluster.names().iter().map(|name| NodeName::parse(name).unwrap()).collect();
-    let doors = cluster[..healthy.min(VICTIMS)].iter().map(|victim| Door {
+    let doors = cluster[..healthy.min(victims())].iter().map(|victim| Door {
         address: (Ipv4Addr::LOCALHOST, cluster.ground().ports.mesh(victim.k())).into(),
         victim: NodeName::parse(victim.name()).unwrap(),
         tls: None,

@@ -25,19 +25,17 @@ const BURST: f64 = 0.002;
 pub(super) struct Pace {
     held: f64,
     at: Instant,
-    /// No pause is longer.
-    longest: Duration,
 }
 
 impl Pace {
-    pub(super) fn new(longest: Duration) -> Self {
-        Self { held: BURST, at: Instant::now(), longest }
+    pub(super) fn new() -> Self {
+        Self { held: BURST, at: Instant::now() }
     }
 
-    /// When the step may be done next; in the past: now.
-    pub(super) fn next(&self) -> Instant {
+    /// When the step may be done next, after no longer a pause than this; in the past: now.
+    pub(super) fn next(&self, longest: Duration) -> Instant {
         let missing = Duration::from_secs_f64((-self.held / SHARE).max(0.0));
-        self.at + missing.min(self.longest)
+        self.at + missing.min(longest)
     }
 
     /// The step was done, and took so much of a processor.
@@ -58,9 +56,9 @@ mod tests {
 
     #[tokio::test(start_paused = true)]
     async fn what_is_seldom_passes_at_once() {
-        let mut pace = Pace::new(LONGEST);
+        let mut pace = Pace::new();
         for _ in 0..100 {
-            assert!(pace.next() <= Instant::now());
+            assert!(pace.next(LONGEST) <= Instant::now());
             pace.took(STEP);
             tokio::time::advance(Duration::from_secs(1)).await;
         }
@@ -68,11 +66,11 @@ mod tests {
 
     #[tokio::test(start_paused = true)]
     async fn what_is_often_waits_and_never_long() {
-        let mut pace = Pace::new(LONGEST);
+        let mut pace = Pace::new();
         let start = Instant::now();
         let mut steps = 0;
         while start.elapsed() < Duration::from_secs(10) {
-            let pause = pace.next().saturating_duration_since(Instant::now());
+            let pause = pace.next(LONGEST).saturating_duration_since(Instant::now());
             assert!(pause <= LONGEST);
             tokio::time::advance(pause).await;
             pace.took(STEP);

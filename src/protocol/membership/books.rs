@@ -3,7 +3,7 @@
 
 use super::Membership;
 use super::dialler::{MAX_DIALS, MAX_UNPROVEN_DIALS};
-use super::learn::MAX_RIVALS;
+use super::learn::{DOUBTS, MAX_RIVALS};
 use super::lifecycle::MAX_PENDING;
 use super::links::{MAX_MEASURED, MAX_STRANGERS};
 use super::probe::{CONFIRMATIONS, MAX_FAVOURS, MAX_SENT};
@@ -20,7 +20,8 @@ impl Membership {
         let detector = &self.detector;
         let (strangers, measured) = self.links.aside();
         let accusers = detector.suspicions.values().map(|s| s.accusers.len()).max();
-        let contacts = self.discovered.len() + self.pending.len() + self.links.dialing;
+        let asked = self.pending.len() + DOUBTS as usize;
+        let contacts = self.discovered.len() + self.links.dialing + asked;
         [
             ("members", members, limits.members),
             ("tombstones", self.table.tombstone_count(), limits.tombstones),

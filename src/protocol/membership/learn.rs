@@ -9,6 +9,7 @@ use super::limits::Limit;
 use super::message::{ByeCode, Intent, Message};
 use super::record::{Epoch, Health, Reason, Record, Standing};
 use super::table::{Applied, Origin};
+use super::tellers::{Share, Trust};
 use super::{Effect, Membership, News, Note};
 use crate::node::{BootId, Incarnation, LinkId, NodeName};
 
@@ -43,6 +44,12 @@ pub(super) enum Held {
 pub(super) const DOUBTS: u32 = 16;
 const DOUBTS_PER_SECOND: u32 = 2;
 
+/// A member that joined within this hears whatever anybody tells.
+const NEWCOMER: Duration = Duration::from_secs(10);
+
+/// So few statements at once cost nobody its whole trust.
+const FEW: usize = 16;
+
 /// A link that brought anything within this is better evidence than hearsay.
 const FRESH: Duration = Duration::from_millis(1500);
 
@@ -52,6 +59,7 @@ impl Membership {
         let Some(speaker) = self.links.links.get(&key).map(|link| link.peer.clone()) else {
             return;
         };
+        let is_only = self.is_only_teller(now, &speaker, claims.len());
         for claim in claims {
             let linked = self.links.active(&claim.node);
             let heard = linked.filter(|(_, link)| now.saturating_sub(link.heard) < FRESH);
@@ -69,7 +77,7 @@ impl Membership {
                     if admitted.is_capped {
                         self.reached(now, Limit::Numbers);
                     }
-                    self.learn(now, (&speaker, key), admitted, manner);
+                    self.learn(now, (&speaker, key), admitted, manner, is_only);
                 }
                 Err(Unfit::Numbers) => {
                     self.reached(now, Limit::Numbers);
@@ -99,20 +107,27 @@ impl Membership {
         (speaker, over): (&NodeName, LinkId),
         said: Admitted,
         manner: Manner,
+        is_only: bool,
     ) {
         let is_new = self.table.get(&said.record().node).is_none();
         let record = said.into_record();
         let is_own = record.node == *speaker;
         let is_mine = record.node == self.me.node;
-        let manner = match manner {
-            _ if is_own || self.may_tell(now, speaker) => manner,
-            Manner::Compared if !is_mine => Manner::Repaired,
-            _ if self.would_be_new(&record) => return self.reached(now, Limit::News),
+        let trust = if is_own { Trust::Whole } else { self.trust(now, speaker, is_only) };
+        let manner = match (trust, manner) {
+            (Trust::Whole, _) => manner,
+            (Trust::Spent, Manner::Compared) if !is_mine => Manner::Repaired,
+            _ if self.would_be_new(&record) => {
+                if manner == Manner::Told {
+                    self.told_by(now, speaker);
+                }
+                return self.reached(now, Limit::News);
+            }
             _ => manner,
         };
         if is_mine {
             if record.supersedes(&self.me) {
-                self.tellers.told(now, speaker);
+                self.told_by(now, speaker);
             }
             self.rumours.passed(&record, over);
             return self.hear_of_self(now, &record);
@@ -122,8 +137,7 @@ impl Membership {
         }
         let mut origin = Origin::Known;
         if is_new && !is_own && !self.is_named(&record.node) {
-            let per_second = self.settings.limits.unproven_per_second;
-            if record.is_member() && !self.growth.take(now, per_second) {
+            if record.is_member() && !self.may_grow(now) {
                 return self.reached(now, Limit::Unproven);
             }
             origin = Origin::Brought(speaker.clone());
@@ -136,18 +150,61 @@ impl Membership {
             }
             Held::New => {
                 self.rumours.passed(&record, over);
-                if !is_own && manner != Manner::Repaired {
-                    self.tellers.told(now, speaker);
+                if !is_own {
+                    self.told_by(now, speaker);
                 }
             }
             Held::Dropped => {}
         }
     }
 
-    /// Whether a peer may tell one more piece of news of others.
-    fn may_tell(&mut self, now: Duration, speaker: &NodeName) -> bool {
-        let members = self.proven_count();
-        self.tellers.may_tell(now, speaker, members)
+    /// Whether one more member may be learned of that no link has proven.
+    fn may_grow(&mut self, now: Duration) -> bool {
+        let limits = &self.settings.limits;
+        let (mut at_once, mut per_second) = (limits.unproven_at_once, limits.unproven_per_second);
+        if !self.is_newcomer(now) {
+            let proven = u32::try_from(self.proven_count()).unwrap_or(u32::MAX);
+            at_once = (at_once / 16).saturating_add(proven / 2);
+            per_second = (per_second / 32).saturating_add(proven / 32);
+        }
+        self.growth.limit(at_once);
+        self.growth.take(now, per_second)
+    }
+
+    /// Whether this node joined so lately that there is much to learn.
+    fn is_newcomer(&self, now: Duration) -> bool {
+        self.joined_at.is_none_or(|at| now.saturating_sub(at) < NEWCOMER)
+    }
+
+    /// How what a peer says of others is taken.
+    fn trust(&mut self, now: Duration, speaker: &NodeName, is_only: bool) -> Trust {
+        let share = self.share(now);
+        self.tellers.trust(now, speaker, share, is_only)
+    }
+
+    /// A peer told something new of others.
+    fn told_by(&mut self, now: Duration, speaker: &NodeName) {
+        let share = self.share(now);
+        self.tellers.told(now, speaker, share);
+    }
+
+    /// What each peer may tell.
+    pub(super) fn share(&self, now: Duration) -> Share {
+        Share::new(&self.settings.limits, self.proven_count(), self.is_newcomer(now))
+    }
+
+    /// Whether a peer must be listened to whatever it tells: this node has just come and
+    /// knows nothing yet, or there is nobody else to listen to.
+    fn is_only_teller(&mut self, now: Duration, speaker: &NodeName, claims: usize) -> bool {
+        if self.is_newcomer(now) {
+            return true;
+        }
+        if claims < FEW && self.trust(now, speaker, false) == Trust::Whole {
+            return false;
+        }
+        let peers = self.links.all_active().map(|(_, link)| link.peer.clone());
+        let others: Vec<NodeName> = peers.filter(|peer| peer != speaker).collect();
+        others.iter().all(|peer| self.trust(now, peer, false) == Trust::Lost)
     }
 
     /// How many members there are but for those that somebody may have made up.
@@ -323,6 +380,10 @@ impl Membership {
             let news = vec![record.clone()];
             self.send(key, &Message::Gossip { id: self.id, news });
             self.bye(key, ByeCode::Removed, format!("{node}: {}", record.reason().text()));
+        }
+        if let Some(peer) = self.links.peers.get_mut(node) {
+            // What became of it is known now.
+            peer.is_followed = false;
         }
         if self.wants(node) {
             // Discovery still names it: look in now and then.

@@ -300,7 +300,8 @@ impl Membership {
             );
         }
         self.close_idle(now);
-        self.tellers.prune(now, self.proven_count());
+        let share = self.share(now);
+        self.tellers.prune(now, share);
         self.end_conflict(now);
         if self.answered_at.is_some_and(|at| now.saturating_sub(at) >= FORMING) {
             self.crowd = 0;

@@ -14,14 +14,18 @@ pub struct Limits {
     /// Tombstones held at most, those buried first going first: years of replaced pods, at
     /// some 200 bytes each.
     pub tombstones: usize,
-    /// Members that no link has proven, learned at once at most.
+    /// Members that no link has proven, learned at once at most by a node that has just joined:
+    /// it hears of its cluster's members faster than it could link with them. Later it learns
+    /// a sixteenth of it at once, and one more for every second proven member: somebody who
+    /// makes members up gets no further than this.
     pub unproven_at_once: u32,
-    /// And so many more in each second after that. A joining node hears of its cluster's
-    /// members faster than it could link with them; somebody who makes members up gets no
-    /// further than this.
+    /// And so many more in each second after that; later a thirty-second of it, and one more
+    /// for each 32 proven members.
     pub unproven_per_second: u32,
-    /// News of others that one peer may tell at once. What it tells beyond is dropped; where
-    /// views are compared it is learned, and not told on.
+    /// News of others that one peer may tell a node at once that has just joined; later an
+    /// eighth of it. One more comes for each eight members. What it tells beyond is dropped;
+    /// where views are compared it is learned, and not told on. After twice as much again, and
+    /// one for every second member, it is not listened to.
     pub news_at_once: u32,
     /// And so many more in each second after that, in a small cluster: where there are more
     /// members there is more to tell.
@@ -165,14 +169,32 @@ impl Allowance {
         self.left >= self.at_once
     }
 
+    /// Whether more than half of it is used.
+    pub(super) fn is_low(&mut self, now: Duration, per_second: u32) -> bool {
+        self.refill(now, per_second);
+        self.left < self.at_once / 2.0
+    }
+
     /// Whether less of it is used than of another, or more.
     pub(super) fn compare(&self, other: &Self) -> Ordering {
         self.left.total_cmp(&other.left)
     }
 
+    /// No more than this may be done at once from now on.
+    pub(super) fn limit(&mut self, at_once: u32) {
+        self.at_once = f64::from(at_once);
+        self.left = self.left.min(self.at_once);
+    }
+
     /// It was done.
     pub(super) fn spend(&mut self) {
         self.left -= 1.0;
+    }
+
+    /// It was done, whether it might be or not; so much can be owed.
+    pub(super) fn owe(&mut self, now: Duration, per_second: u32, most: u32) {
+        self.refill(now, per_second);
+        self.left = (self.left - 1.0).max(-f64::from(most));
     }
 
     /// Whether it may be done now; then it is.

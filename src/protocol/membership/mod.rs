@@ -183,7 +183,7 @@ impl Membership {
             greeted_at: Duration::ZERO,
             growth: Allowance::new(settings.limits.unproven_at_once, now),
             doubts: Allowance::new(learn::DOUBTS, now),
-            tellers: Tellers::new(&settings.limits),
+            tellers: Tellers::default(),
             rounds: Allowance::new(spread::ROUNDS, now),
             bounds: Reached::default(),
             purges: Purges::default(),

@@ -13,17 +13,22 @@ use super::timers::Timer;
 use super::{Membership, Note};
 use crate::node::{LinkId, NodeName};
 
-/// Links told in one round of gossip.
+/// Links told in one round of gossip, and in one that waited for more to go with it.
 const FANOUT: usize = 4;
+const LATE_FANOUT: usize = 8;
 
 /// News in one message: some 5 KiB.
 const NEWS: usize = 64;
 
 /// Rounds of gossip that follow each other as fast as news come, and how many more in each
-/// second. Where there is something new all the time it waits for more to go with it, and all
+/// second. Where there is something new all the time it waits for more to go with it, and more
 /// links are told at once: a message costs more than what is in it.
 pub(super) const ROUNDS: u32 = 25;
 const ROUNDS_PER_SECOND: u32 = 3;
+
+/// By so much longer it takes, while there is something new all the time, until views are told
+/// and compared: they differ then by what is under way.
+const UNREST: u32 = 4;
 
 /// By so much rounds of gossip follow each other faster where many news wait.
 const MOST_HASTE: usize = 4;
@@ -115,7 +120,13 @@ impl Membership {
 
     /// Views differ: unless that settles by itself, they are compared.
     pub(super) fn repair_soon(&mut self, now: Duration) {
-        self.timers.begin(Timer::Repair, now + self.settings.timing.settle * 2);
+        let wait = self.settings.timing.settle * 2 * self.unrest(now);
+        self.timers.begin(Timer::Repair, now + wait);
+    }
+
+    /// By how much longer whatever can wait for calm does.
+    fn unrest(&mut self, now: Duration) -> u32 {
+        if self.rounds.is_low(now, ROUNDS_PER_SECOND) { UNREST } else { 1 }
     }
 
     pub(super) fn ping(&mut self, seq: u64, key: LinkId) -> Message {
@@ -180,7 +191,7 @@ impl Membership {
         let timing = &self.settings.timing;
         let (mut left, pause) = match self.rounds.take(now, ROUNDS_PER_SECOND) {
             true => (FANOUT, timing.gossip_interval),
-            false => (targets.len(), timing.gossip_pause),
+            false => (LATE_FANOUT, timing.gossip_pause),
         };
         let mut told: Option<(Vec<Record>, Vec<u8>)> = None;
         for key in targets {
@@ -209,7 +220,8 @@ impl Membership {
 
     /// The view changed: once it has settled the neighbours are told its hash.
     pub(super) fn view_changed(&mut self, now: Duration) {
-        self.timers.set(Timer::Settle, now + self.settings.timing.settle);
+        let wait = self.settings.timing.settle * self.unrest(now);
+        self.timers.set(Timer::Settle, now + wait);
     }
 
     /// Tells every link the hash of the view.
@@ -242,7 +254,8 @@ impl Membership {
             self.send(key, &Message::View { view: self.view_over(key), id: self.id });
             self.sync_with(now, key);
         }
-        self.timers.set(Timer::Repair, now + self.settings.timing.repair_interval);
+        let wait = self.settings.timing.repair_interval * self.unrest(now);
+        self.timers.set(Timer::Repair, now + wait);
     }
 
     fn version_over(&self, key: LinkId) -> Version {

@@ -4,7 +4,9 @@
 //! makes news up would cost the whole cluster what it likes. An honest member brings its
 //! share of what happens; of whoever brings more nothing is passed on for the while. Nothing
 //! is lost by that: views that differ are compared, at a pace that costs little whatever is
-//! in them.
+//! in them. Whoever brings far more than that, as much as if it had been away and all had
+//! changed meanwhile, and more and more, is not listened to about others until it has kept
+//! quiet for a while, as long as there is somebody else to listen to.
 
 use std::collections::BTreeMap;
 use std::time::Duration;
@@ -16,64 +18,132 @@ use crate::node::NodeName;
 /// forgotten: it may tell as much as at first.
 pub(super) const MAX_TELLERS: usize = 1024;
 
-/// For each so many members a peer may tell one piece of news more in each second.
+/// For each so many members a peer may tell one piece of news more in each second, one more
+/// at once, and one more beyond that.
 const MEMBERS: usize = 128;
+const MEMBERS_AT_ONCE: usize = 8;
+const MEMBERS_BEYOND: usize = 2;
 
-/// What each peer may still tell; those that may tell all are in no book.
-#[derive(Clone, Debug)]
-pub(super) struct Tellers {
-    of: BTreeMap<NodeName, Allowance>,
-    at_once: u32,
+/// A node that has just joined is told so much more at once: all there is.
+const NEWCOMER: u32 = 8;
+
+/// What can be owed: whoever told too much is heard again after it kept quiet until then.
+const MOST_OWED: u32 = 32;
+
+/// How what a peer tells of others is taken.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Trust {
+    /// As news.
+    Whole,
+    /// It told enough: where views are compared it is learned, and not told on.
+    Spent,
+    /// It told far too much: not at all.
+    Lost,
+}
+
+/// What a peer may tell.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Share {
+    /// At once, to be told on.
+    news: u32,
+    /// At once beyond that, where views are compared.
+    more: u32,
+    /// Of each in a second after that.
     per_second: u32,
 }
 
-impl Tellers {
-    pub(super) fn new(limits: &Limits) -> Self {
+impl Share {
+    /// A peer's share among so many members.
+    pub(super) fn new(limits: &Limits, members: usize, is_newcomer: bool) -> Self {
+        let one_for = |each: usize| u32::try_from(members / each).unwrap_or(u32::MAX);
+        let at_once = limits.news_at_once / if is_newcomer { 1 } else { NEWCOMER };
         Self {
-            of: BTreeMap::new(),
-            at_once: limits.news_at_once,
-            per_second: limits.news_per_second,
+            news: at_once.saturating_add(one_for(MEMBERS_AT_ONCE)),
+            more: at_once.saturating_mul(2).saturating_add(one_for(MEMBERS_BEYOND)),
+            per_second: limits.news_per_second.saturating_add(one_for(MEMBERS)),
         }
     }
+}
 
+/// What one peer may still tell.
+#[derive(Clone, Copy, Debug)]
+struct Account {
+    news: Allowance,
+    more: Allowance,
+}
+
+impl Account {
+    fn new(now: Duration, share: Share) -> Self {
+        Self { news: Allowance::new(share.news, now), more: Allowance::new(share.more, now) }
+    }
+
+    fn limit(&mut self, share: Share) {
+        self.news.limit(share.news);
+        self.more.limit(share.more);
+    }
+}
+
+/// What each peer may still tell; those that may tell all are in no book.
+#[derive(Clone, Debug, Default)]
+pub(super) struct Tellers {
+    of: BTreeMap<NodeName, Account>,
+}
+
+impl Tellers {
     /// How many are remembered.
     pub(super) fn len(&self) -> usize {
         self.of.len()
     }
 
-    /// Whether a peer may tell one more piece of news, among so many members.
-    pub(super) fn may_tell(&mut self, now: Duration, peer: &NodeName, members: usize) -> bool {
-        let rate = self.rate(members);
-        self.of.get_mut(peer).is_none_or(|allowance| allowance.has(now, rate))
+    /// How what a peer tells is to be taken. Who must be trusted, since there is nobody else,
+    /// has its word told on all the same as far as it may tell.
+    pub(super) fn trust(
+        &mut self,
+        now: Duration,
+        peer: &NodeName,
+        share: Share,
+        is_must: bool,
+    ) -> Trust {
+        let Some(account) = self.of.get_mut(peer) else { return Trust::Whole };
+        account.limit(share);
+        match account.news.has(now, share.per_second) {
+            _ if !is_must && !account.more.has(now, share.per_second) => Trust::Lost,
+            true => Trust::Whole,
+            false => Trust::Spent,
+        }
     }
 
-    /// A peer told something new.
-    pub(super) fn told(&mut self, now: Duration, peer: &NodeName) {
+    /// A peer told something new, that is told on if its trust was whole.
+    pub(super) fn told(&mut self, now: Duration, peer: &NodeName, share: Share) {
         if !self.of.contains_key(peer) {
             self.make_room();
-            self.of.insert(peer.clone(), Allowance::new(self.at_once, now));
+            self.of.insert(peer.clone(), Account::new(now, share));
         }
-        if let Some(allowance) = self.of.get_mut(peer) {
-            allowance.spend();
+        if let Some(Account { news, more }) = self.of.get_mut(peer) {
+            match news.has(now, share.per_second) {
+                true => news.spend(),
+                false => more.owe(now, share.per_second, MOST_OWED),
+            }
         }
     }
 
     /// Forgets those who may tell all again.
-    pub(super) fn prune(&mut self, now: Duration, members: usize) {
-        let rate = self.rate(members);
-        self.of.retain(|_, allowance| !allowance.is_full(now, rate));
-    }
-
-    fn rate(&self, members: usize) -> u32 {
-        let share = u32::try_from(members / MEMBERS).unwrap_or(u32::MAX);
-        self.per_second.saturating_add(share)
+    pub(super) fn prune(&mut self, now: Duration, share: Share) {
+        self.of.retain(|_, account| {
+            account.limit(share);
+            let Account { news, more } = account;
+            !(news.is_full(now, share.per_second) && more.is_full(now, share.per_second))
+        });
     }
 
     fn make_room(&mut self) {
         if self.of.len() < MAX_TELLERS {
             return;
         }
-        let least = self.of.iter().max_by(|(_, a), (_, b)| a.compare(b));
+        let least = self
+            .of
+            .iter()
+            .max_by(|(_, a), (_, b)| a.more.compare(&b.more).then_with(|| a.news.compare(&b.news)));
         if let Some(peer) = least.map(|(peer, _)| peer.clone()) {
             self.of.remove(&peer);
         }

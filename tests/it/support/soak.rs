@@ -40,3 +40,8 @@ pub fn turmoil() -> Duration {
 pub fn pace() -> u32 {
     u32::try_from(asked("SOAK_PACE", 1)).unwrap()
 }
+
+/// With how many agents the hostile member of a cluster in turmoil links (`SOAK_VICTIMS`).
+pub fn victims() -> usize {
+    usize::try_from(asked("SOAK_VICTIMS", 5)).unwrap()
+}
