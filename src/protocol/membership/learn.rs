@@ -88,12 +88,17 @@ impl Membership {
         }
     }
 
-    /// What others say of a member is hard to believe: it is dialled, and believed itself.
-    /// So is one that was down or removed, once: it may have come back since.
+    /// What others say of a node is hard to believe: it is dialled, and believed itself.
+    /// So is one that was down or removed, once: it may have come back since. And one of which
+    /// nothing is held: a liar may have driven the numbers of a member that all others know.
+    /// Names that somebody makes up leave half of the asking to those that are held.
     fn ask_itself(&mut self, now: Duration, node: &NodeName) {
-        let Some(held) = self.table.get(node) else { return };
-        let is_known = held.node == self.me.node || self.links.is_sought(node);
-        if is_known || !self.doubts.take(now, DOUBTS_PER_SECOND) {
+        let is_held = self.table.get(node).is_some();
+        let is_known = *node == self.me.node || self.links.is_sought(node);
+        if is_known
+            || (!is_held && self.doubts.is_low(now, DOUBTS_PER_SECOND))
+            || !self.doubts.take(now, DOUBTS_PER_SECOND)
+        {
             return;
         }
         self.links.peer(node).is_followed = true;

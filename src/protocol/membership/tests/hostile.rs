@@ -1,5 +1,6 @@
 //! A member that says whatever the wire can carry, and what it comes to.
 
+use super::super::learn::DOUBTS;
 use super::*;
 
 /// A name that nobody has.
@@ -394,9 +395,18 @@ fn who_was_removed_is_asked_about_numbers_that_are_hard_to_believe() {
     net.lie(1, keys[0], vec![back(gone.clone()), back(made_up(2))]);
     assert!(net.noted(1, Limit::Numbers));
     assert!(is_sought(&net, &gone));
-    assert!(!is_sought(&net, &made_up(2)), "of whom nothing is held");
+    assert!(is_sought(&net, &made_up(2)), "of whom nothing is held");
     net.run(Duration::from_secs(1));
-    assert!(!is_sought(&net, &gone), "nobody answered there");
+    for node in [gone, made_up(2)] {
+        assert!(!is_sought(&net, &node), "nobody answered there");
+    }
+    // Names that are made up leave some of the asking to others.
+    let names = (10..40).map(|index| back(made_up(index)));
+    net.lie(1, keys[0], names.collect());
+    let sought = (10..40).filter(|index| is_sought(&net, &made_up(*index))).count();
+    assert!((1..=DOUBTS as usize / 2 + 1).contains(&sought), "{sought}");
+    net.run(Duration::from_secs(5));
+    assert_eq!(net.nodes[&name(1)].links.peers.len(), 3);
 }
 
 /// How far a liar drove the numbers of who is dead, only those know that had a link with it:
