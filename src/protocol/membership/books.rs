@@ -13,7 +13,7 @@ use super::tellers::MAX_TELLERS;
 impl Membership {
     /// Every table whose size others can influence: its name, what it holds, and its bound.
     #[must_use]
-    pub fn books(&self) -> [(&'static str, usize, usize); 21] {
+    pub fn books(&self) -> [(&'static str, usize, usize); 22] {
         let limits = &self.settings.limits;
         let members = self.table.member_count();
         let links = self.links.links.len();
@@ -35,6 +35,7 @@ impl Membership {
             ("pings", detector.sent.len(), MAX_SENT),
             ("probes", detector.probes.len(), limits.members),
             ("suspicions", detector.suspicions.len(), members),
+            ("untold", detector.cut_off.as_ref().map_or(0, |cut| cut.untold.len()), limits.members),
             ("exchanges", self.reconciliation.len(), links),
             ("purges", self.purges.len(), MOST),
             ("requests", self.pending.len(), MAX_PENDING),

@@ -4,6 +4,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
+use super::record::Record;
 use crate::node::{LinkId, NodeName};
 
 /// Worst local health; time-outs grow by half for each point.
@@ -132,12 +133,17 @@ pub(super) struct Detector {
 }
 
 /// This node cannot reach anybody.
-#[derive(Clone, Copy, Debug)]
+#[derive(Clone, Debug)]
 pub(super) struct CutOff {
     /// Since when nobody has answered.
     pub since: Duration,
     /// How many members it accused at once.
     pub accused: usize,
+    /// Whether it has given up those too that it held no link to.
+    pub gave_up: bool,
+    /// What was held of those whom it found silent since, and told nobody of: it is this node
+    /// that was away, and nothing that the others need to object to.
+    pub untold: BTreeMap<NodeName, Record>,
 }
 
 impl Detector {
@@ -159,7 +165,13 @@ impl Detector {
         self.suspicions.remove(node);
     }
 
+    /// Whether nobody is told what this node found out of a member.
+    pub(super) fn keeps_to_itself(&self, node: &NodeName) -> bool {
+        self.cut_off.as_ref().is_some_and(|cut_off| cut_off.untold.contains_key(node))
+    }
+
     pub(super) fn clear(&mut self) {
+        self.cut_off = None;
         self.probes.clear();
         self.suspicions.clear();
         self.order.clear();

@@ -312,7 +312,7 @@ impl Membership {
             link.sample_rtt(now.saturating_sub(link.up_at));
         }
         let (mine, theirs) = (link.intent, hello.intent);
-        self.detector.cut_off = None;
+        self.back_in_touch(now);
         let state = self.links.peer(&peer);
         state.link = Some(key);
         state.tried = true;

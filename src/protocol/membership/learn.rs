@@ -118,7 +118,12 @@ impl Membership {
         let record = said.into_record();
         let is_own = record.node == *speaker;
         let is_mine = record.node == self.me.node;
-        let trust = if is_own { Trust::Whole } else { self.trust(now, speaker, is_only) };
+        // Whatever one member brought an operator removes in one go; there is no more of it
+        // than was let in.
+        let is_held = self.table.member(&record.node).is_some();
+        let is_removal = !record.is_member() && is_held && self.table.is_unproven(&record.node);
+        let is_free = is_own || is_removal;
+        let trust = if is_free { Trust::Whole } else { self.trust(now, speaker, is_only) };
         let manner = match (trust, manner) {
             (Trust::Whole, _) => manner,
             (Trust::Spent, Manner::Compared) if !is_mine => Manner::Repaired,
@@ -155,7 +160,7 @@ impl Membership {
             }
             Held::New => {
                 self.rumours.passed(&record, over);
-                if !is_own {
+                if !is_free {
                     self.told_by(now, speaker);
                 }
             }
@@ -217,7 +222,7 @@ impl Membership {
         self.table.member_count() - self.table.unproven_count()
     }
 
-    fn would_be_new(&self, record: &Record) -> bool {
+    pub(super) fn would_be_new(&self, record: &Record) -> bool {
         let held = self.table.get(&record.node);
         held.is_none_or(|held| !held.join(record).same_as(held))
     }
@@ -240,7 +245,7 @@ impl Membership {
         self.hold_from(now, record, &Origin::Known, Manner::Told)
     }
 
-    fn hold_from(
+    pub(super) fn hold_from(
         &mut self,
         now: Duration,
         record: &Record,
@@ -403,7 +408,10 @@ impl Membership {
         let Some(record) = self.table.member(node) else { return };
         if record.is_running() {
             let record = record.with(Standing::Member(Health::Down), reason, &self.me.node);
-            self.hold(now, &record);
+            match reason {
+                Reason::Refused => self.hold(now, &record),
+                _ => self.hold_found(now, &record),
+            };
         }
     }
 

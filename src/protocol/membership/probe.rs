@@ -19,6 +19,7 @@ use super::learn::{Held, Manner};
 use super::limits::Limit;
 use super::message::{ByeCode, Message};
 use super::record::{Health, Reason, Record, Standing};
+use super::table::Origin;
 use super::{Membership, Note};
 use crate::node::{LinkId, NodeName};
 
@@ -217,10 +218,12 @@ impl Membership {
     /// suspicion takes. If nobody at all answered meanwhile, then it is cut off from the rest
     /// too: from those who once took long to answer, and those to whom it holds no link.
     fn give_up_the_rest(&mut self, now: Duration) {
-        let Some(CutOff { since, accused }) = self.detector.cut_off else { return };
-        if !self.nobody_answers(since) {
-            self.detector.cut_off = None;
+        let Some(&CutOff { since, accused, gave_up: false, .. }) = self.detector.cut_off.as_ref()
+        else {
             return;
+        };
+        if !self.nobody_answers(since) {
+            return self.back_in_touch(now);
         }
         let others = || self.table.members().filter(|r| r.is_running() && r.node != self.me.node);
         let held = others().filter(|record| self.links.active(&record.node).is_some()).count();
@@ -228,9 +231,40 @@ impl Membership {
             return;
         }
         let rest: Vec<NodeName> = others().map(|record| record.node.clone()).collect();
-        self.detector.cut_off = None;
+        if let Some(cut_off) = &mut self.detector.cut_off {
+            cut_off.gave_up = true;
+        }
         for node in rest {
             self.declare_down(now, &node, Reason::Silent);
+        }
+    }
+
+    /// Holds what this node found out of another. While it is cut off nobody is told: whoever
+    /// hears it in the end would hear of its own silence, not of the other's. Without
+    /// `cluster.autoheal` it stands, since it is what keeps the two apart.
+    pub(super) fn hold_found(&mut self, now: Duration, record: &Record) -> Held {
+        let is_new = self.would_be_new(record);
+        match (&mut self.detector.cut_off, self.table.get(&record.node)) {
+            (Some(cut_off), Some(held)) if self.settings.autoheal => {
+                if is_new {
+                    cut_off.untold.entry(record.node.clone()).or_insert_with(|| held.clone());
+                }
+                self.hold_from(now, record, &Origin::Known, Manner::Repaired)
+            }
+            _ => self.hold(now, record),
+        }
+    }
+
+    /// Somebody answers again: what this node found out of others while nobody did is void.
+    pub(super) fn back_in_touch(&mut self, now: Duration) {
+        let Some(cut_off) = self.detector.cut_off.take() else { return };
+        for (node, before) in cut_off.untold {
+            let Some(held) = self.table.member(&node).cloned() else { continue };
+            let life = |r: &Record| (r.epoch, r.incarnation, r.boot);
+            if life(&held) == life(&before) && held.by == self.me.node && !held.has_stopped() {
+                self.table.put_back(now, &before);
+                self.changed(now, Some(&held), &before);
+            }
         }
     }
 
@@ -327,8 +361,12 @@ impl Membership {
         for (key, _) in self.links.all_active().map(|(key, l)| (key, l.heard)).collect::<Vec<_>>() {
             self.troubled(key);
         }
-        let cut_off = CutOff { since: probe.started, accused: silent.len() };
-        self.detector.cut_off.get_or_insert(cut_off);
+        self.detector.cut_off.get_or_insert(CutOff {
+            since: probe.started,
+            accused: silent.len(),
+            gave_up: false,
+            untold: BTreeMap::new(),
+        });
         for node in silent {
             self.accuse(now, &node);
         }
@@ -341,7 +379,7 @@ impl Membership {
         };
         let accusation =
             record.with(Standing::Member(Health::Suspect), Reason::Silent, &self.me.node);
-        if self.hold(now, &accusation) != Held::New {
+        if self.hold_found(now, &accusation) != Held::New && self.detector.cut_off.is_none() {
             self.confirmed(now, &accusation);
         }
     }
@@ -418,7 +456,7 @@ impl Membership {
             return;
         }
         self.detector.sent.remove(&seq);
-        self.detector.cut_off = None;
+        self.back_in_touch(now);
         if let Some(link) = self.links.links.get_mut(&key) {
             link.answered(now, at);
             if let Some(suspicion) = self.detector.suspicions.get_mut(&link.peer) {

@@ -194,6 +194,14 @@ impl Table {
         Applied::New(before.map(|entry| entry.record))
     }
 
+    /// Holds what was held of a member before, whatever was found out since: nobody else
+    /// heard of that.
+    pub fn put_back(&mut self, now: Duration, before: &Record) {
+        if let Some(entry) = self.remove(&before.node) {
+            self.insert(Entry { record: before.clone(), since: now, ..entry });
+        }
+    }
+
     /// A member that is down to the cluster has shown that its process lives: the time
     /// after which it is cleaned away begins anew.
     pub fn seen(&mut self, now: Duration, node: &NodeName) {
