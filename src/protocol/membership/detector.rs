@@ -165,9 +165,10 @@ impl Detector {
         self.suspicions.remove(node);
     }
 
-    /// Whether nobody is told what this node found out of a member.
-    pub(super) fn keeps_to_itself(&self, node: &NodeName) -> bool {
-        self.cut_off.as_ref().is_some_and(|cut_off| cut_off.untold.contains_key(node))
+    /// What was held of a member before this node was cut off, if it found something out of it
+    /// since: nobody is told of that.
+    pub(super) fn before(&self, node: &NodeName) -> Option<&Record> {
+        self.cut_off.as_ref()?.untold.get(node)
     }
 
     pub(super) fn clear(&mut self) {

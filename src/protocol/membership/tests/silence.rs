@@ -38,6 +38,13 @@ impl Net {
         }
         panic!("never: {:?}", (1..=n).map(|node| self.running(node)).collect::<Vec<_>>());
     }
+
+    /// Whether nobody but a node that was away was ever anything but up, to all but it.
+    fn only_doubted(&self, away: u64) -> bool {
+        let others =
+            self.news.iter().filter(|(at, news)| *at != name(away) && news.node != name(away));
+        others.into_iter().all(|(_, news)| news.to == Standing::Member(Health::Up))
+    }
 }
 
 #[test]
@@ -54,6 +61,12 @@ fn a_node_that_is_cut_off_from_everybody_knows_it_as_fast_as_the_others() {
         net.run(Duration::from_secs(15));
         let all: Vec<u64> = (1..=n).collect();
         assert!(net.agrees_that_only(1..=n, &all), "{n}");
+        // The others have not heard that it missed them.
+        assert!(net.only_doubted(2), "{n}");
+        for other in all.into_iter().filter(|other| *other != 2) {
+            let me = net.nodes[&name(other)].me();
+            assert_eq!(me.incarnation, Incarnation(1), "{other} of {n} had to object");
+        }
     }
 }
 
@@ -77,6 +90,7 @@ fn a_node_that_is_cut_off_gives_up_those_too_that_it_held_no_link_to() {
         net.run(Duration::from_secs(15));
         let all: Vec<u64> = (1..=n).collect();
         assert!(net.agrees_that_only(1..=n, &all), "{n}");
+        assert!(net.only_doubted(2), "{n}");
     }
 }
 
