@@ -55,8 +55,13 @@ fn wait_formed(agents: &mut [Agent]) {
     for agent in agents.iter() {
         agent.wait_nodes(LONG, &all, &[]);
     }
-    let ids: Vec<_> =
-        agents.iter().map(|agent| agent.get("/api/v1/cluster")["id"].clone()).collect();
+    // Members are known a moment before one of them founds the cluster.
+    let ids: Vec<_> = agents
+        .iter()
+        .map(|agent| {
+            agent.wait_for("its cluster", LONG, |view| view["id"].is_string())["id"].clone()
+        })
+        .collect();
     assert!(ids.iter().all(|id| *id == ids[0]), "{ids:?}");
 }
 
