@@ -47,7 +47,7 @@ const STANDS: Duration = Duration::from_secs(15);
 const GHOSTS: usize = 500;
 
 /// One view again, when nothing happens any more.
-const CALM: Duration = Duration::from_secs(180);
+const CALM: Duration = Duration::from_secs(60);
 
 /// What a hostile member sends. It removes no real member, as with the cookie it could.
 struct Lies {
@@ -379,11 +379,6 @@ fn a_cluster_in_turmoil_with_a_hostile_member_stays_true() {
         let status = cluster[0].delete(&path).status;
         (status == 204 || status == 404).then_some(())
     });
-    // What it brought is removed from who holds it by then: a view that is still on its way
-    // would bring some of it again.
-    for agent in cluster.iter() {
-        agent.wait_for("that all agree", CALM, |view| view["views_agree"] == true);
-    }
     let path = format!("/api/v1/members?brought_by={HOSTILE}");
     assert_eq!(cluster[0].delete(&path).status, 204);
     let all = cluster.names();

@@ -4,7 +4,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
-use super::record::Record;
+use super::cut_off::CutOff;
 use crate::node::{LinkId, NodeName};
 
 /// Worst local health; time-outs grow by half for each point.
@@ -132,20 +132,6 @@ pub(super) struct Detector {
     pub cut_off: Option<CutOff>,
 }
 
-/// This node cannot reach anybody.
-#[derive(Clone, Debug)]
-pub(super) struct CutOff {
-    /// Since when nobody has answered.
-    pub since: Duration,
-    /// How many members it accused at once.
-    pub accused: usize,
-    /// Whether it has given up those too that it held no link to.
-    pub gave_up: bool,
-    /// What was held of those whom it found silent since, and told nobody of: it is this node
-    /// that was away, and nothing that the others need to object to.
-    pub untold: BTreeMap<NodeName, Record>,
-}
-
 impl Detector {
     pub(super) fn seq(&mut self) -> u64 {
         self.next_seq += 1;
@@ -163,12 +149,6 @@ impl Detector {
     /// A new record of the member replaces what was thought of it.
     pub(super) fn forget(&mut self, node: &NodeName) {
         self.suspicions.remove(node);
-    }
-
-    /// What was held of a member before this node was cut off, if it found something out of it
-    /// since: nobody is told of that.
-    pub(super) fn before(&self, node: &NodeName) -> Option<&Record> {
-        self.cut_off.as_ref()?.untold.get(node)
     }
 
     pub(super) fn clear(&mut self) {

@@ -73,7 +73,7 @@ impl Membership {
             automatic: self.settings.automatic,
             intent,
             me: self.me.clone(),
-            you: self.detector.before(peer).or_else(|| self.table.get(peer)).cloned(),
+            you: self.before_cut_off(peer).or_else(|| self.table.get(peer)).cloned(),
             view_v1: self.table.view_hash(self.id, Version::V1),
             view: Some(self.view_hash()),
         }

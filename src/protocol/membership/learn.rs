@@ -9,7 +9,7 @@ use super::limits::Limit;
 use super::message::{ByeCode, Intent, Message};
 use super::record::{Epoch, Health, Reason, Record, Standing};
 use super::table::{Applied, Origin};
-use super::tellers::{Share, Trust};
+use super::tellers::Trust;
 use super::{Effect, Membership, News, Note};
 use crate::node::{BootId, Incarnation, LinkId, NodeName};
 
@@ -43,12 +43,6 @@ pub(super) enum Held {
 /// in a second: each costs a link, which stands until neither side has needed it for a while.
 pub(super) const DOUBTS: u32 = 16;
 const DOUBTS_PER_SECOND: u32 = 2;
-
-/// A member that joined within this hears whatever anybody tells.
-const NEWCOMER: Duration = Duration::from_secs(10);
-
-/// So few statements at once cost nobody its whole trust.
-const FEW: usize = 16;
 
 /// A link that brought anything within this is better evidence than hearsay.
 const FRESH: Duration = Duration::from_millis(1500);
@@ -166,55 +160,6 @@ impl Membership {
             }
             Held::Dropped => {}
         }
-    }
-
-    /// Whether one more member may be learned of that no link has proven.
-    fn may_grow(&mut self, now: Duration) -> bool {
-        let limits = &self.settings.limits;
-        let (mut at_once, mut per_second) = (limits.unproven_at_once, limits.unproven_per_second);
-        if !self.is_newcomer(now) {
-            let proven = u32::try_from(self.proven_count()).unwrap_or(u32::MAX);
-            at_once = (at_once / 16).saturating_add(proven / 2);
-            per_second = (per_second / 32).saturating_add(proven / 32);
-        }
-        self.growth.limit(at_once);
-        self.growth.take(now, per_second)
-    }
-
-    /// Whether this node joined so lately that there is much to learn.
-    fn is_newcomer(&self, now: Duration) -> bool {
-        self.joined_at.is_none_or(|at| now.saturating_sub(at) < NEWCOMER)
-    }
-
-    /// How what a peer says of others is taken.
-    fn trust(&mut self, now: Duration, speaker: &NodeName, is_only: bool) -> Trust {
-        let share = self.share(now);
-        self.tellers.trust(now, speaker, share, is_only)
-    }
-
-    /// A peer told something new of others.
-    fn told_by(&mut self, now: Duration, speaker: &NodeName) {
-        let share = self.share(now);
-        self.tellers.told(now, speaker, share);
-    }
-
-    /// What each peer may tell.
-    pub(super) fn share(&self, now: Duration) -> Share {
-        Share::new(&self.settings.limits, self.proven_count(), self.is_newcomer(now))
-    }
-
-    /// Whether a peer must be listened to whatever it tells: this node has just come and
-    /// knows nothing yet, or there is nobody else to listen to.
-    fn is_only_teller(&mut self, now: Duration, speaker: &NodeName, claims: usize) -> bool {
-        if self.is_newcomer(now) {
-            return true;
-        }
-        if claims < FEW && self.trust(now, speaker, false) == Trust::Whole {
-            return false;
-        }
-        let peers = self.links.all_active().map(|(_, link)| link.peer.clone());
-        let others: Vec<NodeName> = peers.filter(|peer| peer != speaker).collect();
-        others.iter().all(|peer| self.trust(now, peer, false) == Trust::Lost)
     }
 
     /// How many members there are but for those that somebody may have made up.

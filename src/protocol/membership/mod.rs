@@ -24,6 +24,7 @@
 //! | `reconcile` | making two views the same, part by part |
 //! | `purge` | an operator removes what one liar brought |
 //! | `detector`, `probe` | probes, suspicion, local health |
+//! | `cut_off` | what a node that nobody answers finds out of the others |
 //! | `lifecycle` | join, leave, force-leave, invite, autoclean, stop |
 //! | `timers` | when recurring work is due |
 //! | `rumours`, `ring` | news to be told; neighbours beyond the full mesh |
@@ -33,6 +34,7 @@
 
 mod books;
 mod cluster_id;
+mod cut_off;
 mod describe;
 mod detector;
 mod dialler;

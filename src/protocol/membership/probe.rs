@@ -14,12 +14,11 @@ use std::time::Duration;
 
 use rand::seq::{IteratorRandom, SliceRandom};
 
-use super::detector::{CutOff, Favour, MAX_ILLNESS, Outcome, Probe, Seen, Stage, Suspicion};
+use super::detector::{Favour, MAX_ILLNESS, Outcome, Probe, Seen, Stage, Suspicion};
 use super::learn::{Held, Manner};
 use super::limits::Limit;
 use super::message::{ByeCode, Message};
 use super::record::{Health, Reason, Record, Standing};
-use super::table::Origin;
 use super::{Membership, Note};
 use crate::node::{LinkId, NodeName};
 
@@ -214,60 +213,6 @@ impl Membership {
         self.give_up_the_rest(now);
     }
 
-    /// Most of those to whom this node holds links have been silent for as long as a
-    /// suspicion takes. If nobody at all answered meanwhile, then it is cut off from the rest
-    /// too: from those who once took long to answer, and those to whom it holds no link.
-    fn give_up_the_rest(&mut self, now: Duration) {
-        let Some(&CutOff { since, accused, gave_up: false, .. }) = self.detector.cut_off.as_ref()
-        else {
-            return;
-        };
-        if !self.nobody_answers(since) {
-            return self.back_in_touch(now);
-        }
-        let others = || self.table.members().filter(|r| r.is_running() && r.node != self.me.node);
-        let held = others().filter(|record| self.links.active(&record.node).is_some()).count();
-        if held * 2 > accused {
-            return;
-        }
-        let rest: Vec<NodeName> = others().map(|record| record.node.clone()).collect();
-        if let Some(cut_off) = &mut self.detector.cut_off {
-            cut_off.gave_up = true;
-        }
-        for node in rest {
-            self.declare_down(now, &node, Reason::Silent);
-        }
-    }
-
-    /// Holds what this node found out of another. While it is cut off nobody is told: whoever
-    /// hears it in the end would hear of its own silence, not of the other's. Without
-    /// `cluster.autoheal` it stands, since it is what keeps the two apart.
-    pub(super) fn hold_found(&mut self, now: Duration, record: &Record) -> Held {
-        let is_new = self.would_be_new(record);
-        match (&mut self.detector.cut_off, self.table.get(&record.node)) {
-            (Some(cut_off), Some(held)) if self.settings.autoheal => {
-                if is_new {
-                    cut_off.untold.entry(record.node.clone()).or_insert_with(|| held.clone());
-                }
-                self.hold_from(now, record, &Origin::Known, Manner::Repaired)
-            }
-            _ => self.hold(now, record),
-        }
-    }
-
-    /// Somebody answers again: what this node found out of others while nobody did is void.
-    pub(super) fn back_in_touch(&mut self, now: Duration) {
-        let Some(cut_off) = self.detector.cut_off.take() else { return };
-        for (node, before) in cut_off.untold {
-            let Some(held) = self.table.member(&node).cloned() else { continue };
-            let life = |r: &Record| (r.epoch, r.incarnation, r.boot);
-            if life(&held) == life(&before) && held.by == self.me.node && !held.has_stopped() {
-                self.table.put_back(now, &before);
-                self.changed(now, Some(&held), &before);
-            }
-        }
-    }
-
     fn probe_due(&mut self, now: Duration, seq: u64) {
         let Some(mut probe) = self.detector.probes.remove(&seq) else { return };
         let (started, target) = (probe.started, probe.target.clone());
@@ -330,7 +275,7 @@ impl Membership {
     }
 
     /// Whether no peer has answered anything since then.
-    fn nobody_answers(&self, since: Duration) -> bool {
+    pub(super) fn nobody_answers(&self, since: Duration) -> bool {
         self.links.all_active().all(|(_, link)| link.answered <= since)
     }
 
@@ -361,12 +306,7 @@ impl Membership {
         for (key, _) in self.links.all_active().map(|(key, l)| (key, l.heard)).collect::<Vec<_>>() {
             self.troubled(key);
         }
-        self.detector.cut_off.get_or_insert(CutOff {
-            since: probe.started,
-            accused: silent.len(),
-            gave_up: false,
-            untold: BTreeMap::new(),
-        });
+        self.is_cut_off(probe.started, silent.len());
         for node in silent {
             self.accuse(now, &node);
         }

@@ -156,7 +156,7 @@ impl Membership {
     /// What we hold of a linked peer, if it is bad news.
     fn doubt(&self, peer: &NodeName) -> Option<Record> {
         let doubt = self.table.get(peer).filter(|record| record.health() != Some(Health::Up));
-        doubt.filter(|_| self.detector.before(peer).is_none()).cloned()
+        doubt.filter(|_| self.before_cut_off(peer).is_none()).cloned()
     }
 
     /// Tells a peer what it should object to.

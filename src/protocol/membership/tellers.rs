@@ -11,6 +11,7 @@
 use std::collections::BTreeMap;
 use std::time::Duration;
 
+use super::Membership;
 use super::limits::{Allowance, Limits};
 use crate::node::NodeName;
 
@@ -24,8 +25,14 @@ const MEMBERS: usize = 128;
 const MEMBERS_AT_ONCE: usize = 8;
 const MEMBERS_BEYOND: usize = 2;
 
-/// A node that has just joined is told so much more at once: all there is.
-const NEWCOMER: u32 = 8;
+/// A node that has just joined is told so many times as much at once: all there is.
+const AT_FIRST: u32 = 8;
+
+/// A member that joined within this hears whatever anybody tells.
+const NEWCOMER: Duration = Duration::from_secs(10);
+
+/// So few statements at once cost nobody its whole trust.
+const FEW: usize = 16;
 
 /// What can be owed: whoever told too much is heard again after it kept quiet until then.
 const MOST_OWED: u32 = 32;
@@ -56,7 +63,7 @@ impl Share {
     /// A peer's share among so many members.
     pub(super) fn new(limits: &Limits, members: usize, is_newcomer: bool) -> Self {
         let one_for = |each: usize| u32::try_from(members / each).unwrap_or(u32::MAX);
-        let at_once = limits.news_at_once / if is_newcomer { 1 } else { NEWCOMER };
+        let at_once = limits.news_at_once / if is_newcomer { 1 } else { AT_FIRST };
         Self {
             news: at_once.saturating_add(one_for(MEMBERS_AT_ONCE)),
             more: at_once.saturating_mul(2).saturating_add(one_for(MEMBERS_BEYOND)),
@@ -147,5 +154,61 @@ impl Tellers {
         if let Some(peer) = least.map(|(peer, _)| peer.clone()) {
             self.of.remove(&peer);
         }
+    }
+}
+
+impl Membership {
+    /// Whether one more member may be learned of that no link has proven.
+    pub(super) fn may_grow(&mut self, now: Duration) -> bool {
+        let limits = &self.settings.limits;
+        let (mut at_once, mut per_second) = (limits.unproven_at_once, limits.unproven_per_second);
+        if !self.is_newcomer(now) {
+            let proven = u32::try_from(self.proven_count()).unwrap_or(u32::MAX);
+            at_once = (at_once / 16).saturating_add(proven / 2);
+            per_second = (per_second / 32).saturating_add(proven / 32);
+        }
+        self.growth.limit(at_once);
+        self.growth.take(now, per_second)
+    }
+
+    /// Whether this node joined so lately that there is much to learn.
+    fn is_newcomer(&self, now: Duration) -> bool {
+        self.joined_at.is_none_or(|at| now.saturating_sub(at) < NEWCOMER)
+    }
+
+    /// How what a peer says of others is taken.
+    pub(super) fn trust(&mut self, now: Duration, speaker: &NodeName, is_only: bool) -> Trust {
+        let share = self.share(now);
+        self.tellers.trust(now, speaker, share, is_only)
+    }
+
+    /// A peer told something new of others.
+    pub(super) fn told_by(&mut self, now: Duration, speaker: &NodeName) {
+        let share = self.share(now);
+        self.tellers.told(now, speaker, share);
+    }
+
+    /// What each peer may tell.
+    pub(super) fn share(&self, now: Duration) -> Share {
+        Share::new(&self.settings.limits, self.proven_count(), self.is_newcomer(now))
+    }
+
+    /// Whether a peer must be listened to whatever it tells: this node has just come and
+    /// knows nothing yet, or there is nobody else to listen to.
+    pub(super) fn is_only_teller(
+        &mut self,
+        now: Duration,
+        speaker: &NodeName,
+        claims: usize,
+    ) -> bool {
+        if self.is_newcomer(now) {
+            return true;
+        }
+        if claims < FEW && self.trust(now, speaker, false) == Trust::Whole {
+            return false;
+        }
+        let peers = self.links.all_active().map(|(_, link)| link.peer.clone());
+        let others: Vec<NodeName> = peers.filter(|peer| peer != speaker).collect();
+        others.iter().all(|peer| self.trust(now, peer, false) == Trust::Lost)
     }
 }

@@ -94,6 +94,30 @@ fn a_node_that_is_cut_off_gives_up_those_too_that_it_held_no_link_to() {
     }
 }
 
+/// Of two that a node could not hear one is gone for good: that the other answers again says
+/// nothing of it.
+#[test]
+fn who_is_back_in_touch_with_one_shows_up_nobody_else_for_that() {
+    let mut net = Net::cluster(3);
+    net.run(Duration::from_secs(3));
+    let started = net.nodes[&name(1)].durable();
+    net.isolate(2, true, true);
+    net.frozen.extend([name(1), name(3)]);
+    while net.running(2) != ["n2"] {
+        net.run(Duration::from_millis(20));
+    }
+    net.cuts.clear();
+    net.news.clear();
+    net.kill(1);
+    net.frozen.remove(&name(1));
+    net.start(Settings { boot: BootId(77), ..settings(1, true) }, started);
+    net.discover_all();
+    net.run(Duration::from_secs(15));
+    assert_eq!(net.running(2), ["n1", "n2"]);
+    let of_three = net.news.iter().filter(|(at, news)| *at == name(2) && news.node == name(3));
+    assert_eq!(of_three.map(|(_, news)| news.to).collect::<Vec<_>>(), []);
+}
+
 #[test]
 fn who_cannot_hear_or_cannot_speak_is_down_within_five_seconds() {
     for (is_deaf, is_mute) in [(true, false), (false, true)] {
