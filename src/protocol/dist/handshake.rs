@@ -17,20 +17,21 @@
 //! it answers `None`, then send what [`Handshake::transmit`] hands out; after an error
 //! of `poll` too, since the peer may be owed a refusal.
 
+mod error;
+mod fields;
+
 use std::sync::Arc;
 
-use subtle::ConstantTimeEq;
+pub use error::HandshakeError;
+use fields::{Digest, Fields, checked_flags, digest, matching, parse_name, put_name};
 
 use super::flags;
-use super::frame::{Decoder, Prefix, TooLong, put_message};
-use crate::node::{NodeName, NodeNameError};
+use super::frame::{Decoder, Prefix, put_message};
+use crate::node::NodeName;
 use crate::secret::Secret;
 
 /// Longest handshake message accepted, bytes: a name of 255 and all fields stay below it.
 pub const MAX_MESSAGE: usize = 512;
-
-/// MD5 of a cookie and a challenge.
-type Digest = [u8; 16];
 
 /// What this node says of itself; the same for every handshake.
 #[derive(Debug)]
@@ -79,88 +80,6 @@ pub enum Event {
     Alive,
     /// Both ends have proven that they know the cookie.
     Done(Peer),
-}
-
-/// Why a handshake ended. The connection is to be closed.
-#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
-pub enum HandshakeError {
-    /// The peer is at fault: a message that the protocol has no place for here.
-    #[error("no handshake message of the distribution protocol where {0} was due")]
-    Garbage(&'static str),
-    /// The peer is at fault: longer than any handshake message.
-    #[error(transparent)]
-    TooLong(TooLong),
-    /// The peer speaks TLS over a carrier without.
-    #[error("what the peer sent is TLS, and this node speaks plain TCP (cluster.proto_dist)")]
-    Tls,
-    /// The peer's name is none.
-    #[error("the peer's name is not valid: {0}")]
-    BadName(#[from] NodeNameError),
-    /// The peer bears our name: an operator's mistake, or an attempt.
-    #[error("another node uses this node's name")]
-    OwnName,
-    /// The peer speaks the handshake of OTP 22 or older.
-    #[error("the peer speaks an old version of the distribution protocol (before OTP 23)")]
-    OldVersion,
-    /// This node at both ends: it listens at the address that was dialled.
-    #[error("this node itself answers there, under its own name")]
-    Itself,
-    /// The peer lacks capabilities that the protocol makes mandatory.
-    #[error("the peer lacks mandatory capabilities (flags {0:#x})")]
-    Flags(u64),
-    /// Accepting: the peer's digest fits none of our cookies.
-    #[error("wrong cookie: the peer's digest matches none of this node's cookies")]
-    WrongCookie,
-    /// Dialling: the peer accepted our digest and could not produce its own.
-    #[error("wrong cookie: the peer did not prove that it knows this node's cookie")]
-    UnprovenPeer,
-    /// Dialling: the peer closed where it would have acknowledged our digest.
-    #[error("the peer refused this node's cookie (it closed the connection at the challenge)")]
-    CookieRefused,
-    /// Dialling: the peer answered `not_allowed`.
-    #[error("the peer does not allow this node to connect")]
-    NotAllowed,
-    /// Dialling: somebody else answered.
-    #[error("the node that answered calls itself {0}")]
-    OtherName(NodeName),
-    /// The other attempt between the two nodes goes on instead of this one.
-    #[error("the two nodes connect to each other at the same time; the other attempt goes on")]
-    Simultaneous,
-    /// A link between the two nodes is up already.
-    #[error("a link between the two nodes is up already")]
-    AlreadyUp,
-    /// The peer closed the connection.
-    #[error("the peer closed the connection where {0} was due")]
-    Closed(&'static str),
-}
-
-impl HandshakeError {
-    /// A fixed word for metrics and for limiting the log.
-    #[must_use]
-    pub fn cause(&self) -> &'static str {
-        match self {
-            Self::Garbage(_) | Self::TooLong(_) | Self::Tls => "garbage",
-            Self::BadName(_) | Self::OtherName(_) => "name",
-            Self::OwnName => "own_name",
-            Self::Itself => "itself",
-            Self::OldVersion | Self::Flags(_) => "version",
-            Self::WrongCookie | Self::UnprovenPeer | Self::CookieRefused => "cookie",
-            Self::NotAllowed => "not_allowed",
-            Self::Simultaneous => "simultaneous",
-            Self::AlreadyUp => "already_up",
-            Self::Closed(_) => "closed",
-        }
-    }
-}
-
-impl From<TooLong> for HandshakeError {
-    fn from(error: TooLong) -> Self {
-        // A TLS record begins with its kind (an alert is 21, a handshake 22) and a 3.
-        match error.length {
-            0x1503 | 0x1603 => Self::Tls,
-            _ => Self::TooLong(error),
-        }
-    }
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -533,80 +452,6 @@ impl Handshake {
         self.state = State::Done;
         Ok(Event::Done(Peer { name, creation: self.peer_creation, flags: self.peer_flags }))
     }
-}
-
-/// Reads big-endian fields from the front.
-struct Fields<'a>(&'a [u8]);
-
-impl<'a> Fields<'a> {
-    fn array<const N: usize>(&mut self) -> Option<[u8; N]> {
-        let (head, tail) = self.0.split_first_chunk::<N>()?;
-        self.0 = tail;
-        Some(*head)
-    }
-
-    fn u16(&mut self) -> Option<u16> {
-        self.array().map(u16::from_be_bytes)
-    }
-
-    fn u32(&mut self) -> Option<u32> {
-        self.array().map(u32::from_be_bytes)
-    }
-
-    fn u64(&mut self) -> Option<u64> {
-        self.array().map(u64::from_be_bytes)
-    }
-
-    /// A name behind its length. What follows it belongs to a later version of the
-    /// protocol and is passed over, as the specification asks.
-    fn name(&mut self) -> Option<&'a [u8]> {
-        let length = usize::from(self.u16()?);
-        self.0.get(..length)
-    }
-}
-
-fn put_name(out: &mut Vec<u8>, name: &NodeName) {
-    // Node names are at most 255 bytes.
-    let length = u16::try_from(name.as_str().len()).unwrap_or(u16::MAX);
-    out.extend_from_slice(&length.to_be_bytes());
-    out.extend_from_slice(name.as_str().as_bytes());
-}
-
-fn parse_name(name: &[u8]) -> Result<NodeName, HandshakeError> {
-    let text = std::str::from_utf8(name).map_err(|_| NodeNameError::Name)?;
-    Ok(NodeName::parse(text)?)
-}
-
-/// The flags with what they imply spelled out, if nothing mandatory is missing.
-fn checked_flags(flags: u64) -> Result<u64, HandshakeError> {
-    let flags = flags::expand(flags);
-    if flags & flags::REQUIRED == flags::REQUIRED {
-        Ok(flags)
-    } else {
-        Err(HandshakeError::Flags(flags))
-    }
-}
-
-/// MD5 over the cookie and the challenge in decimal digits.
-fn digest(cookie: &Secret, challenge: u32) -> Digest {
-    use md5::Digest as _;
-    let mut md5 = md5::Md5::new();
-    md5.update(cookie.expose().as_bytes());
-    md5.update(challenge.to_string().as_bytes());
-    md5.finalize().into()
-}
-
-/// The cookie that gives this digest. Every cookie is tried and every comparison
-/// takes the same time, so that an answer's timing says nothing about a digest.
-fn matching<'a>(cookies: &'a [Secret], challenge: u32, given: &Digest) -> Option<&'a Secret> {
-    let mut found = None;
-    for cookie in cookies {
-        let same = digest(cookie, challenge).ct_eq(given);
-        if bool::from(same) {
-            found = Some(cookie);
-        }
-    }
-    found
 }
 
 #[cfg(test)]

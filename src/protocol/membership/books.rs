@@ -3,9 +3,10 @@
 
 use super::Membership;
 use super::dialler::{MAX_DIALS, MAX_UNPROVEN_DIALS};
-use super::learn::{DOUBTS, MAX_RIVALS};
+use super::learn::DOUBTS;
 use super::lifecycle::MAX_PENDING;
 use super::links::{MAX_MEASURED, MAX_STRANGERS};
+use super::own::MAX_RIVALS;
 use super::probe::{CONFIRMATIONS, MAX_FAVOURS, MAX_SENT};
 use super::purge::MOST;
 use super::tellers::MAX_TELLERS;

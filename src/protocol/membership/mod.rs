@@ -18,7 +18,8 @@
 //! | `tellers` | how much one peer may tell of others |
 //! | `limits`, `books` | bounds, what happens where one is reached, how much is held |
 //! | `describe` | what this node says of itself: tags, broker, drain |
-//! | `learn` | applying statements, refuting those about oneself |
+//! | `learn` | applying statements, reporting what changed |
+//! | `own` | what this node says of itself; refuting, rivals under its name |
 //! | `cluster_id` | founding, joining, moving |
 //! | `spread` | gossip, settled views |
 //! | `reconcile` | making two views the same, part by part |
@@ -46,6 +47,7 @@ mod lifecycle;
 mod limits;
 mod links;
 mod message;
+mod own;
 mod probe;
 mod purge;
 mod reconcile;

@@ -130,7 +130,7 @@ impl Membership {
     }
 
     /// Running members that we are linked to, or should be.
-    fn is_probed(&self, node: &NodeName) -> bool {
+    pub(super) fn is_probed(&self, node: &NodeName) -> bool {
         *node != self.me.node
             && self.table.member(node).is_some_and(Record::is_running)
             && (self.links.active(node).is_some()
@@ -154,7 +154,7 @@ impl Membership {
         if self.detector.sent.len() > MAX_SENT {
             self.detector.sent.pop_first();
         }
-        let ping = self.ping(seq, key);
+        let ping = self.ping(now, seq, key);
         self.send(key, &ping);
     }
 
@@ -345,7 +345,9 @@ impl Membership {
         }
     }
 
-    /// The table knows this already; one more accuser shortens a suspicion.
+    /// The table knows this already; one more accuser shortens a suspicion. Those pass it on
+    /// who watch over the member, each to its own links: they are linked among each other, and
+    /// for everybody else the first accusation is enough.
     pub(super) fn confirmed(&mut self, now: Duration, record: &Record) {
         if record.health() != Some(Health::Suspect) {
             return;
@@ -359,6 +361,9 @@ impl Membership {
         let deadline = started + self.suspicion_time(&record.node, accusers);
         if let Some(suspicion) = self.detector.suspicions.get_mut(&record.node) {
             suspicion.deadline = suspicion.deadline.min(deadline);
+        }
+        if record.by != self.me.node && !self.is_probed(&record.node) {
+            return;
         }
         if !self.rumours.push(record, Manner::Told) {
             self.reached(now, Limit::Rumours);

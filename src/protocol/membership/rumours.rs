@@ -15,6 +15,10 @@ use crate::node::{LinkId, NodeName};
 /// (Das et al. 2002, section 4.1) shows that a small multiple of log n reaches all.
 const PASS_FACTOR: usize = 3;
 
+/// The same while there is something new all the time: log2 of the members, at least this. A
+/// piece of news in some hundred misses somebody then, who hears it where views are compared.
+const PASSES: usize = 10;
+
 /// Of what was learned where views were compared, as much is told on: a node that joins
 /// thousands learns of them all at once, and they know each other. What is left out is
 /// made up for by comparing, at far less cost.
@@ -38,8 +42,9 @@ struct Rumour {
 }
 
 /// Over so many links a piece of news is passed among so many members.
-fn enough(members: usize) -> usize {
-    PASS_FACTOR * (members.max(2).ilog2() as usize + 1)
+pub(super) fn enough(members: usize, is_calm: bool) -> usize {
+    let log = members.max(2).ilog2() as usize + 1;
+    if is_calm { PASS_FACTOR * log } else { log.max(PASSES) }
 }
 
 /// Where a piece of news waits: suspicions are told apart by their accusers.
@@ -111,18 +116,17 @@ impl Rumours {
     /// Lets go of news that were passed over enough links, or over all that there are. Links
     /// that have ended do not count: who comes again and again to tell a piece of news would
     /// keep it from the others.
-    pub(super) fn settle(&mut self, links: &BTreeSet<LinkId>, members: usize) {
-        let enough = enough(members).min(links.len());
+    pub(super) fn settle(&mut self, links: &BTreeSet<LinkId>, enough: usize) {
+        let enough = enough.min(links.len());
         self.waiting.retain(|_, Rumour { passed, .. }| {
             passed.retain(|link| links.contains(link));
             passed.len() < enough
         });
     }
 
-    /// What is to go over a link: of the news that did not pass it yet those that passed the
-    /// fewest, at most `limit`.
-    pub(super) fn take(&mut self, limit: usize, members: usize, over: LinkId) -> Vec<Record> {
-        let enough = enough(members);
+    /// What is to go over a link: of the news that did not pass it yet, nor enough others, those
+    /// that passed the fewest, at most `limit`.
+    pub(super) fn take(&mut self, limit: usize, enough: usize, over: LinkId) -> Vec<Record> {
         let mut least: Vec<(usize, &Key)> = self
             .waiting
             .iter()

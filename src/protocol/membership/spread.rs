@@ -9,6 +9,7 @@ use rand::seq::{IndexedRandom, SliceRandom};
 use super::learn::Manner;
 use super::message::{Message, Version};
 use super::record::{Health, Record};
+use super::rumours::enough;
 use super::timers::Timer;
 use super::{Membership, Note};
 use crate::node::{LinkId, NodeName};
@@ -70,7 +71,7 @@ impl Membership {
                 self.hear_id(now, id);
                 self.hear(now, key, news, Manner::Told);
                 if self.is_open(key) {
-                    let ack = self.ack(seq, key);
+                    let ack = self.ack(now, seq, key);
                     self.send(key, &ack);
                 }
             }
@@ -124,27 +125,38 @@ impl Membership {
         self.timers.begin(Timer::Repair, now + wait);
     }
 
-    /// By how much longer whatever can wait for calm does.
-    fn unrest(&mut self, now: Duration) -> u32 {
-        if self.rounds.is_low(now, ROUNDS_PER_SECOND) { UNREST } else { 1 }
+    /// Whether there is something new only now and then.
+    fn is_calm(&mut self, now: Duration) -> bool {
+        !self.rounds.is_low(now, ROUNDS_PER_SECOND)
     }
 
-    pub(super) fn ping(&mut self, seq: u64, key: LinkId) -> Message {
-        let (wanted, news) = self.piggyback(key);
+    /// By how much longer whatever can wait for calm does.
+    fn unrest(&mut self, now: Duration) -> u32 {
+        if self.is_calm(now) { 1 } else { UNREST }
+    }
+
+    /// Over how many links a piece of news is passed now.
+    fn passes(&mut self, now: Duration) -> usize {
+        enough(self.table.member_count(), self.is_calm(now))
+    }
+
+    pub(super) fn ping(&mut self, now: Duration, seq: u64, key: LinkId) -> Message {
+        let (wanted, news) = self.piggyback(now, key);
         Message::Ping { seq, view: self.view_over(key), wanted, id: self.id, news }
     }
 
-    fn ack(&mut self, seq: u64, key: LinkId) -> Message {
-        let (wanted, news) = self.piggyback(key);
+    fn ack(&mut self, now: Duration, seq: u64, key: LinkId) -> Message {
+        let (wanted, news) = self.piggyback(now, key);
         Message::Ack { seq, view: self.view_over(key), wanted, news }
     }
 
     /// Whether we want a link, and the news that go along. What others say of the very
     /// peer goes first, so that it can answer (Lifeguard's buddy system).
-    fn piggyback(&mut self, key: LinkId) -> (bool, Vec<Record>) {
+    fn piggyback(&mut self, now: Duration, key: LinkId) -> (bool, Vec<Record>) {
+        let enough = self.passes(now);
         let Some(link) = self.links.links.get(&key) else { return (false, Vec::new()) };
         let peer = link.peer.clone();
-        let mut news = self.rumours.take(NEWS, self.table.member_count(), key);
+        let mut news = self.rumours.take(NEWS, enough, key);
         if let Some(doubt) = self.doubt(&peer)
             && !news.iter().any(|record| record.node == peer)
         {
@@ -185,8 +197,8 @@ impl Membership {
             self.rumours.clear();
             return;
         }
-        let members = self.table.member_count();
-        self.rumours.settle(&open, members);
+        let enough = self.passes(now);
+        self.rumours.settle(&open, enough);
         let mut targets: Vec<LinkId> = open.into_iter().collect();
         targets.shuffle(&mut self.rng);
         let timing = &self.settings.timing;
@@ -199,7 +211,7 @@ impl Membership {
             if left == 0 {
                 break;
             }
-            let news = self.rumours.take(NEWS, members, key);
+            let news = self.rumours.take(NEWS, enough, key);
             if news.is_empty() {
                 continue;
             }

@@ -531,8 +531,8 @@ mod bounds;
 mod describe;
 mod growth;
 mod hostile;
-
 mod joins;
+mod made_up;
 mod news;
 mod properties;
 mod silence;

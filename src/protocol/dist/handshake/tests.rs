@@ -1,6 +1,8 @@
 use proptest::prelude::*;
 
+use super::super::frame::TooLong;
 use super::*;
+use crate::node::NodeNameError;
 
 const CHALLENGE: u32 = 0x0102_0304;
 

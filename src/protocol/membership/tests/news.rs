@@ -1,11 +1,12 @@
 //! What waits to be told, over which links, and for how long.
 
+use super::super::rumours::enough;
 use super::hostile::{UP, claim, made_up};
 use super::*;
 
-/// What goes over a link, among four members.
+/// What goes over a link, where it is to go over nine.
 fn told(rumours: &mut Rumours, over: u64) -> Vec<NodeName> {
-    rumours.take(1000, 4, LinkId(over)).into_iter().map(|record| record.node).collect()
+    rumours.take(1000, 9, LinkId(over)).into_iter().map(|record| record.node).collect()
 }
 
 fn links(ids: impl IntoIterator<Item = u64>) -> BTreeSet<LinkId> {
@@ -40,13 +41,13 @@ fn news_pass_a_link_once_and_are_let_go_of_where_all_have_them_or_enough() {
     assert_eq!(told(&mut rumours, 8), [made_up(1), made_up(2)]);
     assert_eq!(told(&mut rumours, 8), [], "it has them");
     rumours.passed(&first, LinkId(7));
-    rumours.settle(&links(7..=9), 4);
+    rumours.settle(&links(7..=9), 9);
     assert_eq!(rumours.len(), 1, "all three have the first");
     for link in [7, 10, 11, 12, 13, 14, 15] {
         assert_eq!(told(&mut rumours, link), [made_up(2)]);
     }
-    assert_eq!(told(&mut rumours, 16), [], "nine times is enough among four");
-    rumours.settle(&links(7..=16), 4);
+    assert_eq!(told(&mut rumours, 16), [], "nine times is enough");
+    rumours.settle(&links(7..=16), 9);
     assert!(rumours.is_empty());
 }
 
@@ -59,9 +60,54 @@ fn links_that_have_ended_are_nobody_who_knows() {
     for link in 1..100 {
         rumours.passed(&news, LinkId(link));
     }
-    rumours.settle(&links([200, 201]), 4);
+    rumours.settle(&links([200, 201]), 9);
     assert_eq!(told(&mut rumours, 200), [made_up(1)]);
     assert_eq!(told(&mut rumours, 201), [made_up(1)]);
-    rumours.settle(&links([200, 201]), 4);
+    rumours.settle(&links([200, 201]), 9);
     assert!(rumours.is_empty());
+}
+
+/// Beyond the full mesh two accusations of a member reach one that watches over it, and one
+/// that does not.
+#[test]
+fn who_does_not_watch_over_the_accused_passes_on_the_first_accusation_only() {
+    let mut net = Net::new();
+    for index in 1..=20 {
+        net.start(Settings { full_mesh_limit: 4, ..settings(index, true) }, Durable::default());
+    }
+    net.discover_all();
+    net.run(Duration::from_secs(60));
+    let passed_on = |watches: bool| {
+        let now = net.now;
+        let (at, accused) = (1..=20)
+            .flat_map(|at| (1..=20).map(move |accused| (name(at), name(accused))))
+            .find(|(at, accused)| at != accused && net.nodes[at].is_probed(accused) == watches)
+            .unwrap();
+        let mut machine = net.nodes[&at].clone();
+        let over: Vec<(LinkId, NodeName)> = machine
+            .links
+            .all_active()
+            .filter(|(_, link)| link.peer != accused)
+            .map(|(key, link)| (key, link.peer.clone()))
+            .take(2)
+            .collect();
+        for (key, accuser) in &over {
+            let held = machine.table().member(&accused).unwrap();
+            let suspect = Standing::Member(Health::Suspect);
+            let accusation = held.with(suspect, Reason::Silent, accuser);
+            let frame = Message::Gossip { id: None, news: vec![accusation] }.encode();
+            machine.handle_frame(now, *key, &frame);
+        }
+        machine.rumours.take(1000, 20, LinkId(u64::MAX)).len()
+    };
+    assert_eq!(passed_on(true), 2);
+    assert_eq!(passed_on(false), 1);
+}
+
+#[test]
+fn news_go_to_a_multiple_of_log_n_and_to_fewer_in_unrest() {
+    for (members, calm, unrest) in [(1, 6, 10), (64, 21, 10), (1000, 30, 10), (5000, 39, 13)] {
+        assert_eq!(enough(members, true), calm, "{members}");
+        assert_eq!(enough(members, false), unrest, "{members}");
+    }
 }
