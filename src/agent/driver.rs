@@ -13,8 +13,8 @@
 mod itself;
 mod pace;
 mod reach;
+mod requests;
 
-use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -24,19 +24,18 @@ use tracing::{debug, error, info, warn};
 
 use self::itself::Itself;
 use self::pace::{Pace, processor_time};
-use super::disk::{Saved, Saver};
+use self::requests::Requests;
+use super::disk::Saver;
 use super::present::Presenter;
 use super::supervisor::Pulse;
-use crate::command::{Command, RequestError};
+use crate::command::Command;
 use crate::config::Config;
 use crate::discovery::{DiscoveryEvent, DiscoveryHandle};
 use crate::escape::escaped;
 use crate::mesh::{DialError, Mesh, MeshEvent, SendOutcome};
 use crate::metrics::{Cause, Limit, Metrics, Word};
 use crate::node::NodeName;
-use crate::protocol::membership::{
-    DialFailure, Effect, Health, Membership, News, Note, Reason, RequestId,
-};
+use crate::protocol::membership::{DialFailure, Effect, Health, Membership, News, Note, Reason};
 use crate::reach::{ASK, Board};
 use crate::throttle::Throttle;
 use crate::view::Snapshot;
@@ -49,14 +48,6 @@ const LAZY_PUBLISH: Duration = Duration::from_millis(1000);
 const LATEST_PUBLISH: Duration = Duration::from_millis(200);
 const LATEST_PUBLISH_EACH: Duration = Duration::from_millis(2);
 
-/// While everything changes the state is saved so often, but for what somebody waits for.
-const SAVE_PAUSE: Duration = Duration::from_millis(500);
-/// Or so seldom for each record in it: writing one takes some microseconds, so that about a
-/// thousandth of a processor goes into it.
-const SAVE_PAUSE_EACH: Duration = Duration::from_millis(10);
-/// But never more seldom than this.
-const LONGEST_SAVE_PAUSE: Duration = Duration::from_secs(5);
-
 /// Events of the mesh taken in a row before others have their turn, and for how long.
 const BATCH: usize = 64;
 const BATCH_TIME: Duration = Duration::from_millis(2);
@@ -66,9 +57,6 @@ const COMMANDS: usize = 8;
 
 /// On the board: what the newest answer of discovery lacks.
 const DISCOVERY_ANSWER: &str = "discovery_answer";
-
-/// On the board: the state is not on disk.
-const STATE_UNSAVED: &str = "state_unsaved";
 
 /// Everything the driver works on.
 pub(super) struct Driver {
@@ -99,14 +87,7 @@ pub(super) struct Inputs {
 /// What is under way.
 #[derive(Debug)]
 pub(super) struct Book {
-    next_request: u64,
-    replies: BTreeMap<RequestId, oneshot::Sender<Result<(), RequestError>>>,
-    /// Granted requests that wait for the disk, with the version they wait for.
-    waiting: Vec<(u64, RequestId)>,
-    saved_version: u64,
-    /// The newest version handed to the saver, and when.
-    wanted_version: u64,
-    wanted_at: Option<Instant>,
+    requests: Requests,
     /// The state changed in a way that readers wait for.
     news: bool,
     pace: Pace,
@@ -125,12 +106,7 @@ pub(super) struct Book {
 impl Default for Book {
     fn default() -> Self {
         Self {
-            next_request: 0,
-            replies: BTreeMap::new(),
-            waiting: Vec::new(),
-            saved_version: 0,
-            wanted_version: 0,
-            wanted_at: None,
+            requests: Requests::default(),
             news: true,
             pace: Pace::new(),
             published: None,
@@ -215,8 +191,7 @@ impl Driver {
     fn wake(&mut self) -> Instant {
         let machine = self.machine.next_deadline().map(|at| self.epoch + at);
         let publish = self.book.news.then(|| self.next_publish());
-        let unsaved = self.machine.durable_version() > self.book.wanted_version;
-        let save = self.book.wanted_at.filter(|_| unsaved).map(|at| at + self.save_pause());
+        let save = self.next_save();
         let far = Instant::now() + LAZY_PUBLISH;
         [machine, publish, save].into_iter().flatten().fold(far, Instant::min)
     }
@@ -229,9 +204,7 @@ impl Driver {
         let now = self.now();
         self.machine.stop(now);
         self.carry_out();
-        self.book.wanted_at = None;
-        self.save();
-        let version = self.machine.durable_version();
+        let version = self.save_at_once();
         let Self { mesh, saver, discovery, .. } = self;
         tokio::join!(mesh.shutdown(), saver.flush(version), discovery.withdraw_and_stop());
     }
@@ -333,14 +306,6 @@ impl Driver {
         self.book.expected_at = Some(Instant::now());
     }
 
-    fn command(&mut self, command: Command) {
-        let now = self.now();
-        self.book.next_request += 1;
-        let request = RequestId(self.book.next_request);
-        self.book.replies.insert(request, command.reply);
-        self.machine.handle_request(now, request, command.action);
-    }
-
     fn carry_out(&mut self) {
         for rtt in self.machine.take_round_trips() {
             self.metrics.rtt_seconds.observe(rtt.as_secs_f64());
@@ -361,14 +326,7 @@ impl Driver {
                     self.book.crowd_changed = true;
                 }
                 Effect::Note(note) => self.note(note),
-                Effect::Reply(request, Ok(())) => {
-                    let version = self.machine.durable_version();
-                    if version <= self.book.saved_version {
-                        self.reply(request, Ok(()));
-                    } else {
-                        self.book.waiting.push((version, request));
-                    }
-                }
+                Effect::Reply(request, Ok(())) => self.granted(request),
                 Effect::Reply(request, refused) => self.reply(request, refused),
                 Effect::Discovery(enabled) => {
                     self.discovery.set_enabled(enabled);
@@ -458,59 +416,6 @@ impl Driver {
                  was stopped; nobody is accused for that time",
                 late.as_secs_f64()
             ),
-        }
-    }
-
-    /// Hands a state that is newer than the last one to the saver: at once where somebody
-    /// waits for it.
-    fn save(&mut self) {
-        let version = self.machine.durable_version();
-        let pause = self.save_pause();
-        let book = &mut self.book;
-        let paused = book.wanted_at.is_some_and(|at| at.elapsed() < pause);
-        if version > book.wanted_version && (!paused || !book.waiting.is_empty()) {
-            book.wanted_version = version;
-            book.wanted_at = Some(Instant::now());
-            self.saver.want(version, self.machine.durable());
-        }
-    }
-
-    fn save_pause(&self) -> Duration {
-        let records = u32::try_from(self.machine.table().len()).unwrap_or(u32::MAX);
-        let each = SAVE_PAUSE_EACH.saturating_mul(records);
-        SAVE_PAUSE.max(each).min(LONGEST_SAVE_PAUSE)
-    }
-
-    /// The disk has a newer state, or has none for a new reason.
-    fn saved(&mut self, state: &Saved) {
-        self.book.saved_version = state.version;
-        let unsaved = state.error.as_ref().map(|error| {
-            format!(
-                "the state is not saved, so that a restart forgets what changed since: {error}; \
-                 it is tried again every second -> free space there, or let the agent's user \
-                 write it"
-            )
-        });
-        self.metrics.state_unsaved.set(i64::from(state.error.is_some()));
-        self.presenter.board.tell(STATE_UNSAVED, unsaved.as_slice());
-        for (version, request) in std::mem::take(&mut self.book.waiting) {
-            if version <= state.version {
-                self.reply(request, Ok(()));
-            } else if let Some(error) = &state.error {
-                let text = format!("done, but it will not outlast a restart: {error}");
-                self.reply(request, Err(RequestError::NotSaved(text)));
-            } else {
-                self.book.waiting.push((version, request));
-            }
-        }
-    }
-
-    fn reply(&mut self, request: RequestId, result: Result<(), RequestError>) {
-        // Readers that come right after the answer see what was done.
-        self.publish_now();
-        if let Some(reply) = self.book.replies.remove(&request) {
-            // Whoever asked may have gone away.
-            let _gone = reply.send(result);
         }
     }
 

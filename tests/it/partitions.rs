@@ -382,6 +382,12 @@ fn a_full_disk_stops_nobody_and_is_said_until_there_is_room() {
     agents[2].start_again();
     agents[0].wait_log("the state is not saved");
     assert_whole(&mut agents);
+    // What changes nothing needs no disk, unless what it relies on does.
+    for (enabled, status) in [(true, 200), (false, 500), (false, 500)] {
+        let body = json!({"enabled": enabled});
+        let answer = agents[0].put("/api/v1/cluster/discovery", &body);
+        assert_eq!(answer.status, status, "{enabled}: {}", answer.body);
+    }
     let leave = agents[0].post("/api/v1/cluster/leave", &json!({}));
     assert_eq!(leave.status, 500, "{}", leave.body);
     drop(file);

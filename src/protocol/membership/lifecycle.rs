@@ -260,8 +260,10 @@ impl Membership {
     }
 
     fn set_discovery(&mut self, now: Duration, enabled: bool) {
-        self.discovery_off = !enabled;
-        self.durable_changed();
+        if self.discovery_off == enabled {
+            self.discovery_off = !enabled;
+            self.durable_changed();
+        }
         if enabled && self.me.standing == Standing::Left {
             self.rejoin(now, self.me.epoch, self.me.incarnation);
             self.answered_at = None;
