@@ -12,8 +12,8 @@
 //! `--agents N` and `--seconds N` say otherwise), beside the same without them.
 //!
 //! `-- --quick` takes about a minute; `-- --only muster` (or `muster-tls`, `serf`, `erlang`)
-//! leaves out the others, `-- --formation` all but the formation of clusters, `-- --size 200`
-//! all but that size.
+//! leaves out the others, `-- --part formation` (or `kills`, `halves`, `freezes`, `footprint`,
+//! `starts`, `throughput`) all but that, `-- --size 200` all clusters formed but those of that size.
 #![allow(
     clippy::unwrap_used,
     clippy::expect_used,
@@ -46,7 +46,8 @@ const LIMIT: Duration = Duration::from_secs(100);
 /// How much is measured.
 struct Plan {
     quick: bool,
-    formation_only: bool,
+    /// The only part to measure, where one is given.
+    part: Option<String>,
     /// The only size to form clusters of, where one is given.
     size: Option<usize>,
     systems: Vec<System>,
@@ -83,11 +84,15 @@ impl Plan {
         let systems = if follow.is_some() { follow::SYSTEMS.to_vec() } else { systems };
         Self {
             quick: given("--quick"),
-            formation_only: given("--formation"),
+            part: value("--part").cloned(),
             size: value("--size").map(|size| size.parse().expect("--size takes a number")),
             systems,
             follow,
         }
+    }
+
+    fn wants(&self, part: &str) -> bool {
+        self.part.as_ref().is_none_or(|only| only == part)
     }
 
     /// How often a cluster of this size is formed.
@@ -99,7 +104,7 @@ impl Plan {
             (System::MusterTls, 51.., _) | (_, 101.., true) | (System::MusterFollow, ..) => 0,
             (System::Erlang, ..) => 5,
             (_, 3 | 10, true) => 3,
-            (_, _, true) => 1,
+            (_, _, true) | (_, 201.., _) | (System::Serf, 101.., _) => 1,
             (_, 50, false) => 7,
             (_, 51.., false) => 3,
             (_, _, false) => 11,
@@ -147,6 +152,7 @@ impl Plan {
             (System::Erlang | System::MusterTls, true) | (System::MusterFollow, _) => &[],
             (System::Erlang, false) => &[10],
             (_, true) => &[10],
+            (System::Muster, false) => &[10, 50, 300],
             (_, false) => &[10, 50],
         }
     }
@@ -176,24 +182,26 @@ async fn measure(plan: &Plan, report: &mut Report) {
     if let Some(plan) = &plan.follow {
         return follow::measure(plan, report).await;
     }
-    formation(plan, report).await;
-    if plan.formation_only {
-        return;
+    if plan.wants("formation") {
+        formation(plan, report).await;
     }
     for &system in &plan.systems {
-        kills(plan, report, system).await;
-        halves(plan, report, system).await;
-        freezes(plan, report, system).await;
-        footprint(plan, report, system).await;
-        if system == System::MusterTls {
-            continue;
+        if plan.wants("kills") {
+            kills(plan, report, system).await;
         }
-        let mut starts = Samples::default();
-        for _ in 0..plan.start_repetitions() {
-            starts.push(Group::start_time(system, LIMIT).await);
+        if plan.wants("halves") {
+            halves(plan, report, system).await;
         }
-        report.time("start until its interface answers", system, &starts);
-        if system == System::Muster {
+        if plan.wants("freezes") {
+            freezes(plan, report, system).await;
+        }
+        if plan.wants("footprint") {
+            footprint(plan, report, system).await;
+        }
+        if plan.wants("starts") && system != System::MusterTls {
+            starts(plan, report, system).await;
+        }
+        if plan.wants("throughput") && system == System::Muster {
             throughput(plan, report).await;
         }
     }
@@ -304,6 +312,14 @@ async fn footprint(plan: &Plan, report: &mut Report, system: System) {
         let median = rss[rss.len() / 2] as f64 * 1024.0 / 1e6;
         report.cell(&format!("resident memory, N = {n}"), system, format!("{median:.1} MB"));
     }
+}
+
+async fn starts(plan: &Plan, report: &mut Report, system: System) {
+    let mut starts = Samples::default();
+    for _ in 0..plan.start_repetitions() {
+        starts.push(Group::start_time(system, LIMIT).await);
+    }
+    report.time("start until its interface answers", system, &starts);
 }
 
 async fn throughput(plan: &Plan, report: &mut Report) {

@@ -97,6 +97,7 @@ fn target(row: &str) -> &'static str {
         "idle CPU per agent, N = 50" => "≤ 0.08 %",
         "resident memory, N = 10" => "≤ 10 MB",
         "resident memory, N = 50" => "≤ 12 MB",
+        "resident memory, N = 300" => "≤ 14 MB",
         "start until its interface answers" => "≤ 10 ms",
         _ if row.starts_with("resident memory while members flap") => "≤ 14 MB",
         _ if row.starts_with("half killed") => "≤ 1 s",

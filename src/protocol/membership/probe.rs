@@ -345,9 +345,9 @@ impl Membership {
         }
     }
 
-    /// The table knows this already; one more accuser shortens a suspicion. Those pass it on
-    /// who watch over the member, each to its own links: they are linked among each other, and
-    /// for everybody else the first accusation is enough.
+    /// The table knows this already; one more accuser shortens a suspicion. Who watches over the
+    /// member passes it on, since it is linked with others who do. Everybody else waits for
+    /// those, and has passed on the first accusation.
     pub(super) fn confirmed(&mut self, now: Duration, record: &Record) {
         if record.health() != Some(Health::Suspect) {
             return;
