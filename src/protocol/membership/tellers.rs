@@ -165,7 +165,7 @@ impl Membership {
         if !self.is_newcomer(now) {
             let proven = u32::try_from(self.proven_count()).unwrap_or(u32::MAX);
             at_once = (at_once / 16).saturating_add(proven / 2);
-            per_second = (per_second / 32).saturating_add(proven / 32);
+            per_second = (per_second / 32).saturating_add(proven / 32).max(1);
         }
         self.growth.limit(at_once);
         self.growth.take(now, per_second)

@@ -100,3 +100,24 @@ fn what_a_liar_brought_goes_although_news_of_it_come_late() {
     assert!(members(&net).is_empty(), "{:?}", members(&net));
     net.assert_agreed(&["n1", "n2", "n3"]);
 }
+
+/// Else a view could lack for ever what all others hold (seed 2129).
+#[test]
+fn however_slowly_made_up_members_are_learned_they_are() {
+    let (mut net, keys) = Net::with_liar(3);
+    net.run(Duration::from_secs(11));
+    let key = net.come_again(keys[0]);
+    let tell = |net: &mut Net, index: u64| {
+        let records = vec![claim(made_up(index), UP)];
+        let said = Message::Sync { records, want: Vec::new(), ask: None };
+        let machine = net.nodes.get_mut(&name(1)).unwrap();
+        machine.settings.limits.unproven_at_once = 0;
+        machine.settings.limits.unproven_per_second = 1;
+        machine.handle_frame(net.now, key, &said.encode());
+        machine.table().member(&made_up(index)).is_some()
+    };
+    let learned = (0..20).filter(|index| tell(&mut net, *index)).count();
+    assert!(learned < 20, "{learned}");
+    net.run(Duration::from_secs(2));
+    assert!(tell(&mut net, 19));
+}
