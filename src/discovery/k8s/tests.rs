@@ -146,6 +146,11 @@ fn watch_lines_are_read() {
             r#"{"type":"BOOKMARK","object":{"kind":"EndpointSlice","metadata":{"resourceVersion":"9"}}}"#,
             News::Bookmark(version("9")),
         ),
+        // As kube-apiserver 1.36 sends it, where nothing of the service changed.
+        (
+            r#"{"type":"BOOKMARK","object":{"kind":"EndpointSlice","apiVersion":"discovery.k8s.io/v1","metadata":{"resourceVersion":"214"},"addressType":"","endpoints":null,"ports":null}}"#,
+            News::Bookmark(version("214")),
+        ),
         (
             r#"{"type":"ERROR","object":{"kind":"Status","metadata":{},"code":410,"message":"too old"}}"#,
             News::Gone,
