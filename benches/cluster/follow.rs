@@ -75,7 +75,7 @@ async fn flapping(plan: &Plan, report: &mut Report, system: System, group: &mut 
     report.time(&format!("`kill -9` until all know, members flapping, N = {n}"), system, &down);
     report.time(&format!("start until all know, members flapping, N = {n}"), system, &back);
     report.cell(
-        &format!("CPU of an agent, members flapping, N = {n}"),
+        &format!("CPU while members flap, for an agent, N = {n}"),
         system,
         format!("{share:.2} %"),
     );

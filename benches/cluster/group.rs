@@ -18,6 +18,8 @@ use crate::{erlang, muster as agent, serf};
 /// Started processes with their observers. All are killed when it is dropped.
 pub(crate) struct Group {
     processes: Vec<Option<Process>>,
+    /// Time on a processor of those that were killed.
+    spent: Duration,
     /// What each has in its view besides itself.
     views: Vec<BTreeSet<usize>>,
     sightings: mpsc::UnboundedReceiver<Sighting>,
@@ -78,7 +80,18 @@ impl Group {
             };
         }
         let views = vec![BTreeSet::new(); n];
-        Self { processes, views, sightings, sender, started, observers, surroundings, ground }
+        let spent = Duration::ZERO;
+        Self {
+            processes,
+            spent,
+            views,
+            sightings,
+            sender,
+            started,
+            observers,
+            surroundings,
+            ground,
+        }
     }
 
     /// A group that has formed; `None` if it has not within the limit.
@@ -101,6 +114,7 @@ impl Group {
         limit: Duration,
     ) -> Option<Duration> {
         let process = self.processes[victim].take()?;
+        self.spent += process.processor_time().unwrap_or_default();
         let since = Instant::now();
         process.signal(Signal::KILL);
         let time = self.until(since, limit, |group| group.nobody_sees(victim)).await;
@@ -211,9 +225,10 @@ impl Group {
         let _ = self.until(Instant::now(), time, |_| false).await;
     }
 
-    /// Time on a processor of all processes together.
+    /// Time on a processor of all processes together, those that were killed alone included.
     pub(crate) fn processor_time(&self) -> Duration {
-        self.processes.iter().flatten().filter_map(Process::processor_time).sum()
+        let living = self.processes.iter().flatten().filter_map(Process::processor_time);
+        self.spent + living.sum::<Duration>()
     }
 
     /// Resident memory of each process.

@@ -233,6 +233,16 @@ impl Net {
         net
     }
 
+    /// So many that discover each other, of which so few are a full mesh.
+    fn beyond_full_mesh(n: u64, full_mesh_limit: usize) -> Self {
+        let mut net = Self::new();
+        for index in 1..=n {
+            net.start(Settings { full_mesh_limit, ..settings(index, true) }, Durable::default());
+        }
+        net.discover_all();
+        net
+    }
+
     fn assert_agreed(&self, running: &[&str]) {
         for (node, machine) in &self.nodes {
             assert_eq!(self.running(node.offset().into()), running, "at {node}");

@@ -71,11 +71,7 @@ fn links_that_have_ended_are_nobody_who_knows() {
 /// that does not.
 #[test]
 fn who_does_not_watch_over_the_accused_passes_on_the_first_accusation_only() {
-    let mut net = Net::new();
-    for index in 1..=20 {
-        net.start(Settings { full_mesh_limit: 4, ..settings(index, true) }, Durable::default());
-    }
-    net.discover_all();
+    let mut net = Net::beyond_full_mesh(20, 4);
     net.run(Duration::from_secs(60));
     let passed_on = |watches: bool| {
         let now = net.now;

@@ -169,11 +169,7 @@ fn round_trips_across_an_outage_are_not_kept() {
 /// its node, though the rest do nothing.
 #[test]
 fn a_link_that_ended_unasked_is_followed_up_by_whoever_held_it() {
-    let mut net = Net::new();
-    for index in 1..=6 {
-        net.start(Settings { full_mesh_limit: 2, ..settings(index, true) }, Durable::default());
-    }
-    net.discover_all();
+    let mut net = Net::beyond_full_mesh(6, 2);
     net.run(Duration::from_secs(2));
     // Everybody but node 1 answers and watches nobody: played by machines whose time stands.
     let victim = (2..=6).find(|n| net.nodes[&name(1)].link(&name(*n)).is_some()).unwrap();
