@@ -119,7 +119,7 @@ impl Presenter {
         let from = news.from.map(status);
         let to = news.to.health().map(status);
         let kind = match (from, to, news.to) {
-            (_, Some(_), _) if news.reason == Reason::Updated => EventKind::Updated,
+            (_, Some(_), _) if from == to && news.reason == Reason::Updated => EventKind::Updated,
             (None, Some(_), _) => EventKind::Joined,
             (_, Some(_), _) => EventKind::Changed,
             (_, None, Standing::Left) => EventKind::Left,

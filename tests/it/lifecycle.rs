@@ -67,6 +67,9 @@ fn seeds_that_are_dead_or_never_answer_cost_the_others_nothing() {
 fn a_crash_is_down_everywhere_at_once_and_a_restart_is_the_same_member() {
     let mut cluster = Cluster::start(5);
     let before = member(&cluster[0], cluster[2].name())["incarnation"].as_u64().unwrap();
+    // Who is killed before its first state is on disk is another life of that name, no more.
+    let state = cluster[2].home().join("data/muster/state.json");
+    eventually("the state on disk", LONG, || state.exists().then_some(()));
     cluster[2].kill9();
     let (running, stopped) = all_but(&cluster, 2);
     cluster.wait_nodes_but(&[2], AT_ONCE, &running, &stopped);

@@ -2,6 +2,7 @@
 
 use std::time::Duration;
 
+use muster::attributes::{Broker, BrokerStatus, Tags};
 use muster::node::NodeName;
 use muster::protocol::membership::Action;
 use rand::RngExt;
@@ -16,6 +17,23 @@ const MOST_NODES: usize = 300;
 
 fn ms(time: u64) -> Duration {
     Duration::from_millis(time)
+}
+
+/// What a process says of itself, of five kinds: nothing, or its tags and its broker.
+pub fn described(kind: u8) -> Action {
+    let mut tags = Tags::default();
+    let status = match kind {
+        0 => return Action::Describe { tags, broker: None },
+        1 => BrokerStatus::Unknown,
+        2 => BrokerStatus::Down,
+        _ => BrokerStatus::Up,
+    };
+    let zone = if kind == 4 { "b" } else { "a" };
+    if let Err(error) = tags.insert("zone", zone) {
+        panic!("{error}");
+    }
+    let broker = Broker { address: "127.0.0.1:1883".to_owned(), status, detail: String::new() };
+    Action::Describe { tags, broker: Some(broker) }
 }
 
 impl World {
@@ -161,7 +179,18 @@ impl World {
                 self.ask(pid, Action::ForceLeaveBroughtBy { node });
                 true
             }
+            Fault::Describe => self.some_rightful().map(|pid| self.describe(pid)).is_some(),
         }
+    }
+
+    /// A member says something else of itself.
+    fn describe(&mut self, pid: Pid) {
+        let action = match self.rng.random_range(0..4) {
+            0 => Action::Drain { reason: "disk".to_owned() },
+            1 => Action::Undrain,
+            _ => described(self.rng.random_range(0..5)),
+        };
+        self.ask(pid, action);
     }
 
     fn rotate(&mut self) -> bool {

@@ -383,18 +383,24 @@ pub fn reports_are_in_order(history: &History) -> Verdict {
     for (_, step, fact) in &history.facts {
         match fact {
             Fact::Start { pid, node, known, .. } => {
+                let unseen = (Epoch(0), Incarnation(0));
                 for member in known.iter().filter(|member| *member != node) {
-                    last.insert((*pid, member), (down, (Epoch(0), Incarnation(0))));
+                    last.insert((*pid, member), (down, unseen));
                 }
+                // Of itself a process reports no more than what else it says.
+                last.insert((*pid, node), (Standing::Member(Health::Up), unseen));
             }
             Fact::News(pid, news) => {
                 let before = last.get(&(*pid, &news.node)).copied();
                 let from = before.and_then(|(standing, _)| standing.health());
                 let life = (news.epoch, news.incarnation);
+                let is_same = news.from == news.to.health();
                 let wrong = if from != news.from {
                     Some("does not follow")
-                } else if news.from == news.to.health() && news.reason != Reason::Restarted {
+                } else if is_same && !matches!(news.reason, Reason::Restarted | Reason::Updated) {
                     Some("says nothing new")
+                } else if !is_same && news.reason == Reason::Updated {
+                    Some("hides a change of its health")
                 } else if from.is_some() && before.is_some_and(|(_, earlier)| life < earlier) {
                     Some("is of an earlier life")
                 } else {

@@ -78,6 +78,8 @@ pub enum Fault {
     Stranger,
     /// Operators.
     Purge,
+    /// A member says something else of itself: its tags, its broker, its drain.
+    Describe,
 }
 
 /// All of them, with how often they are tried beside each other.
@@ -111,12 +113,13 @@ pub const FAULTS: [(Fault, u32); 26] = [
 ];
 
 /// What only histories of certain kinds know, see [`Plan::draw`].
-pub const KINDS: [(Fault, u32); 5] = [
+pub const KINDS: [(Fault, u32); 6] = [
     (Fault::Isolate, 6),
     (Fault::Replace, 8),
     (Fault::Lie, 10),
     (Fault::Stranger, 6),
     (Fault::Purge, 1),
+    (Fault::Describe, 6),
 ];
 
 /// One configured cluster.
@@ -214,7 +217,7 @@ pub enum Scene {
 impl Plan {
     /// Draws a plan. Half of the histories are of one kind or several: of a hostile member,
     /// large tables, narrow links, names that change without end, stops that leave, isolated
-    /// nodes, strangers. The others are what [`Plan::basic`] draws, and stay what they are.
+    /// nodes, strangers, members that say more of themselves. The others are what [`Plan::basic`] draws, and stay what they are.
     pub fn draw(seed: u64) -> Self {
         let mut plan = Self::basic(seed);
         let mut rng = SmallRng::seed_from_u64(seed ^ 0x517c_c1b7_2722_0a95);
@@ -230,8 +233,9 @@ impl Plan {
         let (strangers, purges) = (is_of(0.35), is_of(0.2));
         let (buries, is_narrow, leaves) = (is_of(0.25), is_of(0.25), is_of(0.3));
         let (is_small, has_scene) = (is_of(0.15), is_of(0.6));
+        let describes = is_of(0.5);
         if !self.chaos.is_zero() {
-            let drawn = [isolates, replaces, lies, strangers, purges];
+            let drawn = [isolates, replaces, lies, strangers, purges, describes];
             let drawn = KINDS.into_iter().zip(drawn).filter(|(_, is_drawn)| *is_drawn);
             self.faults.extend(drawn.map(|(kind, _)| kind));
         }
@@ -291,6 +295,11 @@ impl Plan {
         for cluster in &mut self.clusters {
             cluster.limits.members = cluster.limits.members.max(2 * members);
         }
+    }
+
+    /// Whether members say more of themselves than that they are there.
+    pub fn describes(&self) -> bool {
+        self.faults.iter().any(|(fault, _)| *fault == Fault::Describe)
     }
 
     /// A history of the faults in [`FAULTS`].

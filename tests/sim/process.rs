@@ -10,6 +10,7 @@ use muster::protocol::membership::{
 };
 use rand::RngExt;
 
+use crate::chaos::described;
 use crate::history::{Fact, Pid};
 use crate::world::{Event, World};
 
@@ -151,7 +152,9 @@ impl World {
             self.nodes[node].pid = Some(pid);
             self.nodes[node].host_up = true;
         }
-        self.trace(|_| format!("{name} starts as process {pid}, boot {boot}, rogue {rogue}"));
+        self.trace(|_| {
+            format!("{name} starts as process {pid}, boot {boot}, rogue {rogue}, clock {rate}")
+        });
         self.fact(Fact::Start {
             pid,
             node: name.clone(),
@@ -199,6 +202,10 @@ impl World {
             self.after(delay, Event::Discover(pid));
         }
         self.absorb(pid);
+        if self.plan.describes() {
+            // The agent's first words to its own machine, before anything is linked.
+            self.ask(pid, described(3));
+        }
     }
 
     /// A process ends; `orderly`: its system closes its links.

@@ -17,7 +17,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
-use muster::node::{BootId, Incarnation, LinkId, NodeName, Role};
+use muster::node::{BootId, ClusterId, Incarnation, LinkId, NodeName, Role};
 use muster::protocol::membership::{
     Action, Durable, Effect, Epoch, Health, Reason, Record, RequestId, Standing, Table,
 };
@@ -53,6 +53,9 @@ pub struct Node {
     pub amnesia: bool,
     /// Whether no process is ever to run here again.
     pub is_retired: bool,
+    /// Whom its processes removed, by cluster and epoch: a later one may lose that with its disk
+    /// and learn it anew, and has removed nobody.
+    removed: BTreeSet<(Option<ClusterId>, NodeName, Epoch)>,
 }
 
 impl Node {
@@ -66,6 +69,7 @@ impl Node {
             wiped: false,
             amnesia: false,
             is_retired: false,
+            removed: BTreeSet::new(),
         }
     }
 }
@@ -457,7 +461,7 @@ impl World {
                 let is_purge = record.standing == Standing::Autocleaned
                     && record.reason == Some(Reason::ForceLeft);
                 if was_member && !record.is_member() && record.by == process.name && !is_purge {
-                    buried.push((record.node.clone(), record.standing));
+                    buried.push((record.node.clone(), record.epoch, record.standing));
                 }
                 process.held.insert(record.node.clone(), record.clone());
                 facts.push(Fact::Held(pid, record.clone()));
@@ -467,9 +471,12 @@ impl World {
             process.held.remove(&node);
             facts.push(Fact::Dropped(pid, node));
         }
-        for (victim, standing) in buried {
-            let reachable = self.reachable_for(pid, &victim, now);
-            facts.push(Fact::Removed { pid, victim, standing, reachable, majority });
+        for (victim, epoch, standing) in buried {
+            let node = self.processes[pid].node;
+            if self.nodes[node].removed.insert((own.0, victim.clone(), epoch)) {
+                let reachable = self.reachable_for(pid, &victim, now);
+                facts.push(Fact::Removed { pid, victim, standing, reachable, majority });
+            }
         }
         for fact in facts {
             self.fact(fact);

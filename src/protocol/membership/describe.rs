@@ -48,7 +48,6 @@ impl Membership {
             return Ok(());
         }
         self.me.incarnation = self.me.incarnation.next();
-        self.me.reason = Some(Reason::Updated);
         self.set_me(now);
         self.announce(now);
         self.effects.push_back(Effect::Event(News {

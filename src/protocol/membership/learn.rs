@@ -271,7 +271,9 @@ impl Membership {
     fn report(&mut self, before: Option<&Record>, record: &Record) {
         let from = before.and_then(Record::health).map(shown);
         let to = record.health().map(shown);
-        let reborn = before.is_some_and(|old| old.boot != record.boot);
+        let reborn = from.is_some()
+            && to == Some(Health::Up)
+            && before.is_some_and(|old| old.boot != record.boot);
         let standing = to.map_or(record.standing, Standing::Member);
         let news = |from, reason| News {
             node: record.node.clone(),
@@ -282,8 +284,8 @@ impl Membership {
             reason,
             by: record.by.clone(),
         };
-        if from != to || (reborn && to == Some(Health::Up)) {
-            let reason = if from == to { Reason::Restarted } else { record.reason() };
+        if from != to || reborn {
+            let reason = if reborn { Reason::Restarted } else { record.reason() };
             self.effects.push_back(Effect::Event(news(from, reason)));
         }
         if from.is_some()

@@ -145,7 +145,8 @@ pub enum Reason {
     /// Known from disk, not heard from since this agent started.
     #[n(11)]
     Unseen,
-    /// Its tags, its broker or its drain changed. Version 1 has no word for it.
+    /// Its tags, its broker or its drain changed, and its health did not. Only news are told
+    /// for it: a record keeps the reason of its standing.
     #[n(12)]
     Updated,
 }
@@ -349,10 +350,11 @@ impl Record {
             && self.by == self.node
     }
 
-    /// The reason, [`Reason::Other`] where it is unknown.
+    /// Why it stands where it stands, [`Reason::Other`] where that is unknown. What a member
+    /// says of itself beyond being there is no reason for it, whoever claims so.
     #[must_use]
     pub fn reason(&self) -> Reason {
-        self.reason.unwrap_or(Reason::Other)
+        self.reason.filter(|reason| *reason != Reason::Updated).unwrap_or(Reason::Other)
     }
 
     /// The same node with another standing, on someone's word.

@@ -129,6 +129,35 @@ fn a_program_and_a_url_are_told_in_order() {
     one.wait_log("said");
 }
 
+/// What a member says of itself at its start came in one statement with its being there, and
+/// hid it: a load balancer's hook heard `member_updated` instead of `member_up`.
+#[test]
+fn members_that_say_something_of_themselves_join_go_down_and_are_up_again() {
+    let ground = Ground::new(2);
+    let (url, posted) = posts();
+    let seeds = ["emqx1@127.0.0.1", "emqx2@127.0.0.1"];
+    let hook = format!(
+        "agent.hooks = [{{ on = [member_joined, member_up, member_down], url = {url:?} }}]"
+    );
+    let one = Spec::new(&ground, 1).seeds(&seeds).line(&hook).start();
+    let mut two = Spec::new(&ground, 2).seeds(&seeds).line("agent.tags.zone = a").start();
+    one.wait_nodes(LONG, &seeds, &[]);
+    two.kill9();
+    one.wait_nodes(LONG, &seeds[..1], &seeds[1..]);
+    two.start_again_with("agent.tags.zone = b");
+    one.wait_nodes(LONG, &seeds, &[]);
+    let told: Vec<Value> = (0..3).map(|_| posted.recv_timeout(LONG).unwrap()).collect();
+    let events: Vec<_> = told.iter().map(|body| [&body["event"], &body["node"]]).collect();
+    let two = two.name();
+    assert_eq!(
+        events,
+        [["member_joined", two], ["member_down", two], ["member_up", two]],
+        "{told:?}"
+    );
+    let change = &one.get(&format!("/api/v1/members/{two}"))["last_change"];
+    assert_eq!([&change["from"], &change["to"], &change["reason"]], ["down", "up", "restarted"]);
+}
+
 /// Programs that do everything wrong, and a member that changes all the while.
 #[test]
 fn what_goes_wrong_in_hooks_goes_wrong_there_alone() {

@@ -255,6 +255,10 @@ fn reports_twice_or_out_of_order_are_found() {
     assert!(verdict(vec![up(), later(1), again()]).is_err(), "an earlier membership");
     assert!(verdict(vec![down(3)]).is_err(), "never up before");
     assert!(verdict(vec![up(), news(Some(Health::Up), UP, 4)]).is_err(), "nothing new");
+    let updated = |news| News { reason: Reason::Updated, ..news };
+    assert!(verdict(vec![up(), updated(news(Some(Health::Up), UP, 4))]).is_ok());
+    assert!(verdict(vec![updated(up())]).is_err(), "it joined");
+    assert!(verdict(vec![up(), down(3), updated(again())]).is_err(), "it is up again");
 }
 
 #[test]

@@ -50,6 +50,43 @@ fn everybody_hears_what_a_member_says_of_itself_and_reports_each_change_once() {
     assert!((1..=5).all(|at| said(&net, at, 2) == Attributes::default()));
 }
 
+/// What a member says of itself first, at its start, hid that it joined and that it is up again.
+#[test]
+fn what_a_member_says_of_itself_hides_no_change_of_its_health() {
+    let mut net = Net::cluster(2);
+    let describe = |zone| Action::Describe { tags: tags(zone), broker: None };
+    net.start(Settings { automatic: true, ..settings(3, true) }, Durable::default());
+    assert_eq!(net.ask(3, describe("a")), Ok(()));
+    net.discover_all();
+    net.run(Duration::from_secs(2));
+    let durable = net.nodes[&name(3)].durable();
+    net.kill(3);
+    net.run(Duration::from_secs(2));
+    net.start(Settings { boot: BootId(77), ..settings(3, true) }, durable);
+    assert_eq!(net.ask(3, describe("b")), Ok(()));
+    net.run(Duration::from_secs(2));
+    let told = net.news.iter().filter(|(at, news)| *at == name(1) && news.node == name(3));
+    let told: Vec<_> = told.map(|(_, news)| (news.from, news.to.health(), news.reason)).collect();
+    let (up, down) = (Some(Health::Up), Some(Health::Down));
+    assert_eq!(
+        told,
+        [
+            (None, up, Reason::Announced),
+            (up, down, Reason::Refused),
+            (down, up, Reason::Restarted),
+            (up, up, Reason::Updated),
+        ]
+    );
+}
+
+/// Nor does the word of whoever claims that it does.
+#[test]
+fn no_claim_hides_a_change_of_health() {
+    let held = Net::cluster(1).nodes[&name(1)].me().clone();
+    let claimed = Record { reason: Some(Reason::Updated), ..held };
+    assert_eq!(claimed.reason(), Reason::Other);
+}
+
 #[test]
 fn a_drain_outlasts_a_restart_and_tags_are_the_configurations() {
     let mut net = Net::cluster(3);
