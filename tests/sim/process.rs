@@ -45,6 +45,8 @@ pub struct Process {
     suspended: Duration,
     wake: Option<Duration>,
     pub frozen: bool,
+    /// When its freeze was to end: one that was cut short must not end the next.
+    pub thaws: Duration,
     /// Since when its machine is suspended.
     asleep: Option<Duration>,
     pub slow: Option<Duration>,
@@ -178,6 +180,7 @@ impl World {
             suspended: Duration::ZERO,
             wake: None,
             frozen: false,
+            thaws: Duration::ZERO,
             asleep: None,
             slow: None,
             busy_until: Duration::ZERO,
@@ -375,6 +378,7 @@ impl World {
         }
         process.frozen = true;
         process.disturbed = self.now;
+        process.thaws = self.now + time;
         process.asleep = suspended.then_some(self.now);
         self.trace(|w| {
             format!("{} is frozen for {time:?}, clock {suspended}", w.processes[pid].name)

@@ -274,6 +274,7 @@ impl World {
             Event::StopNode(node) => self.stop_node(node),
             Event::Wake(pid) => self.wake(pid),
             Event::Drain(pid) => self.drain(pid),
+            Event::Thaw(pid) if self.processes[pid].thaws > self.now => {}
             Event::Thaw(pid) => self.thaw(pid),
             Event::Quick(pid) => self.quicken(pid),
             Event::Synced(pid) => self.synced(pid),
