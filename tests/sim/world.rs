@@ -429,7 +429,10 @@ impl World {
         }
         process.seen_version = version;
         let mut facts = Vec::new();
-        for (table, held, bound) in machine.books() {
+        let books = machine.books();
+        let lets_go =
+            books.iter().any(|(table, held, most)| *table == "tombstones" && held == most);
+        for (table, held, bound) in books {
             if held > bound {
                 let text = format!("{table}: {held} of {bound}");
                 facts.push(Fact::Overfull { pid, text });
@@ -464,7 +467,11 @@ impl World {
                 if was_member && !record.is_member() && record.by == process.name && !is_purge {
                     buried.push((record.node.clone(), record.epoch, record.standing));
                 }
-                process.held.insert(record.node.clone(), record.clone());
+                let held = process.held.insert(record.node.clone(), record.clone());
+                // A full table may let go of a tombstone, and learn of its node, in one step.
+                if lets_go && held.is_some_and(|held| !held.is_member()) {
+                    facts.push(Fact::Dropped(pid, record.node.clone()));
+                }
                 facts.push(Fact::Held(pid, record.clone()));
             }
         }
