@@ -132,6 +132,8 @@ pub struct End {
     /// Frames are read and given to the process.
     reading: bool,
     last_received: Duration,
+    /// Until then a closed end still takes what arrives, and gives it to nobody.
+    lingers: Duration,
 }
 
 /// A link: the dialling end first.
@@ -282,7 +284,9 @@ impl World {
         let conn = self.conns.len();
         self.next_id += 2;
         let keys = [LinkId(self.next_id), LinkId(self.next_id + 1)];
-        let end = |pid, key| End { pid, key, open: false, reading: false, last_received: self.now };
+        let (now, lingers) = (self.now, Duration::ZERO);
+        let end =
+            |pid, key| End { pid, key, open: false, reading: false, last_received: now, lingers };
         let ends = [end(from, keys[0]), end(to, keys[1])];
         self.conns.push(Conn {
             ends,
@@ -414,7 +418,7 @@ impl World {
     fn deliver(&mut self, conn: usize, flow: usize, item: Item) {
         let end = 1 - flow;
         let now = self.now;
-        let End { pid, key, open, reading, .. } = self.conns[conn].ends[end];
+        let End { pid, key, open, reading, lingers, .. } = self.conns[conn].ends[end];
         self.conns[conn].ends[end].last_received = now;
         match item {
             Item::Up => {
@@ -428,7 +432,7 @@ impl World {
             Item::Frame(frame) => {
                 if reading {
                     self.tell(pid, Input::Frame(key, frame));
-                } else if !open {
+                } else if !open && now >= lingers {
                     // Nobody holds this end: the system says so, unless the machine is gone.
                     let node = self.processes[pid].node;
                     let back = self.network.is_blocked(
@@ -483,6 +487,8 @@ impl World {
         self.forget(conn, end);
         self.push(conn, end, Item::Fin);
         let delay = (self.latency() * 2).min(FLUSH);
+        // As the mesh does it: what comes meanwhile is read, and resets nothing.
+        self.conns[conn].ends[end].lingers = self.now + FLUSH;
         self.conns[conn].ends[end].open = false;
         self.after(delay, Event::Closed(pid, key));
     }

@@ -18,7 +18,8 @@
 //! of that refuses the answer, and asks the node itself. A node that is down cannot be
 //! asked: its numbers count as the end of the range, and how far beyond they are is no part
 //! of the view ([`is_driven`]). Tombstones have the widest range: whatever state a liar made
-//! of a name, an operator's removal of it is believed by all. No statement comes near the
+//! of a name, an operator's removal of it is believed by all, and one at the range's end or
+//! beyond ends whatever else is said there of a node that is gone. No statement comes near the
 //! end of a type.
 
 use super::record::{Epoch, Record, Standing};
@@ -45,6 +46,10 @@ const INCARNATIONS_AHEAD: u64 = 1 << 24;
 
 /// By so much an epoch may be ahead of the one that is held: as many joins, all missed.
 const EPOCHS_AHEAD: u64 = 1 << 16;
+
+/// Highest epoch of which the end is believed, from anybody: beyond whatever a node said of
+/// itself, and what that was answered.
+const TOMBSTONES: u64 = HIGHEST + 2 * EPOCHS_AHEAD;
 
 /// By so much a burial may be ahead of the highest that is held.
 const BURIALS_AHEAD: u64 = 1 << 24;
@@ -103,8 +108,14 @@ pub(super) fn admit(mut claim: Record, known: Known<'_>) -> Result<Admitted, Unf
     }
     if is_capped {
         // Whoever is gone cannot be asked itself.
-        claim.epoch = claim.epoch.min(Epoch(RELAYED_EPOCH));
-        claim.incarnation = claim.incarnation.min(Incarnation(RELAYED_INCARNATION));
+        claim = match known.held.filter(|held| ends_driven(held, &claim)) {
+            Some(held) => Record { epoch: claim.epoch, ..held.clone() },
+            None => Record {
+                epoch: claim.epoch.min(Epoch(RELAYED_EPOCH)),
+                incarnation: claim.incarnation.min(Incarnation(RELAYED_INCARNATION)),
+                ..claim
+            },
+        };
     }
     if own && claim.by != claim.node {
         return Err(Unfit::NotItsOwn);
@@ -127,8 +138,7 @@ fn burial_is_sound(claim: &Record, known: Known<'_>) -> bool {
 fn life_is_sound(claim: &Record, known: Known<'_>) -> bool {
     let is_own = claim.node == *known.speaker;
     let (epochs, incarnations) = match claim.is_member() {
-        // An operator can end whatever a node said of itself, and what that was answered.
-        false => (HIGHEST + 2 * EPOCHS_AHEAD, u64::MAX),
+        false => (TOMBSTONES, u64::MAX),
         true if known.is_me => (HIGHEST, HIGHEST),
         true if is_own => (HIGHEST + EPOCHS_AHEAD, HIGHEST + INCARNATIONS_AHEAD),
         true => (RELAYED_EPOCH, RELAYED_INCARNATION),
@@ -143,6 +153,13 @@ fn life_is_sound(claim: &Record, known: Known<'_>) -> bool {
         || claim.epoch.0 <= epochs.max(ahead(|held| held.epoch.0, EPOCHS_AHEAD))
             && claim.incarnation.0
                 <= incarnations.max(ahead(|held| held.incarnation.0, INCARNATIONS_AHEAD))
+}
+
+/// Whether a tombstone holds against a claim whose numbers are cut to the range's end, since it
+/// is of that end or beyond: then it ends all of the range, and its epoch has to be the claim's,
+/// or whoever holds the claim would never believe it.
+fn ends_driven(held: &Record, claim: &Record) -> bool {
+    !held.is_member() && held.epoch.0 >= RELAYED_EPOCH && claim.epoch.0 <= TOMBSTONES
 }
 
 /// Whether a node may go by these numbers, as it says itself.

@@ -92,6 +92,41 @@ fn numbers_of_who_is_gone_are_cut_to_their_range() {
     }
 }
 
+/// One side holds a tombstone at the range's end, the other a member farther beyond it than the
+/// first may believe: each kept what it had, and their views differed for ever.
+#[test]
+fn a_tombstone_at_the_end_of_the_range_ends_whatever_is_said_beyond() {
+    let speaker = name("s@h.io");
+    let hear = |claim: &Record, held: &Record| {
+        let known = Known {
+            speaker: &speaker,
+            is_me: false,
+            held: Some(held),
+            linked: None,
+            burials: 0,
+            vouched: None,
+        };
+        admit(claim.clone(), known).unwrap().into_record()
+    };
+    for epoch in [1 << 32, (1 << 32) + 9, 1 << 40] {
+        let buried = record("x@h.io", "s@h.io", epoch, 3, Standing::ForceLeft);
+        for beyond in [EPOCHS_AHEAD + 1, EPOCHS_AHEAD * 9] {
+            for standing in [DOWN, Standing::Member(Health::Unknown)] {
+                let claim = record("x@h.io", "s@h.io", epoch + beyond, 5, standing);
+                let admitted = hear(&claim, &buried);
+                assert_eq!(admitted, Record { epoch: claim.epoch, ..buried.clone() });
+                assert!(admitted.supersedes(&buried));
+                let told = hear(&admitted, &claim);
+                assert!(told.supersedes(&claim), "who held the claim believes its end");
+            }
+        }
+    }
+    // Of an honest life it ends no more than it did.
+    let buried = record("x@h.io", "s@h.io", 2, 3, Standing::ForceLeft);
+    let claim = record("x@h.io", "s@h.io", (1 << 32) + 1, 5, DOWN);
+    assert!(hear(&claim, &buried).is_member());
+}
+
 /// What S says of X: held is X at epoch 2, incarnation 5, or nothing; X is linked, or not.
 #[test]
 fn what_may_be_said_of_whom() {
