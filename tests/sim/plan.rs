@@ -217,7 +217,8 @@ pub enum Scene {
 impl Plan {
     /// Draws a plan. Half of the histories are of one kind or several: of a hostile member,
     /// large tables, narrow links, names that change without end, stops that leave, isolated
-    /// nodes, strangers, members that say more of themselves. The others are what [`Plan::basic`] draws, and stay what they are.
+    /// nodes, strangers, members that say more of themselves. The others are what
+    /// [`Plan::basic`] draws, and stay what they are.
     pub fn draw(seed: u64) -> Self {
         let mut plan = Self::basic(seed);
         let mut rng = SmallRng::seed_from_u64(seed ^ 0x517c_c1b7_2722_0a95);

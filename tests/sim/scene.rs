@@ -16,22 +16,10 @@ fn ms(time: u64) -> Duration {
     Duration::from_millis(time)
 }
 
-/// From this delay on, what was measured of round trips while faults struck makes nodes patient
-/// for longer than the bounds of quiet times allow.
-const FAR: Duration = Duration::from_millis(100);
-
-/// So much quiet later that is over: a dozen measurements of each link.
-const SETTLING: Duration = Duration::from_secs(30);
-
 impl World {
     /// Plays the planned scene, if there is somebody to play it with.
     pub fn play_scene(&mut self) {
         let Some(scene) = self.plan.scene else { return };
-        if self.plan.latency >= FAR {
-            let settled = self.now + SETTLING;
-            while self.step(settled) {}
-            self.now = settled;
-        }
         let Some((victim, others)) = self.cast() else { return };
         let node = self.processes[victim].node;
         self.count(&format!("scene: {scene:?}"));
