@@ -10,6 +10,7 @@
 //! | `SIM_SEED` | one history, with its trace written to standard output if `SIM_TRACE` is set (`all`: with the probes) |
 //! | `SIM_SEEDS` | how many histories, instead of 2,000 |
 //! | `SIM_FROM` | the first seed, instead of 0 |
+//! | `SIM_SCENES` | how many of each trouble of one node over each way, instead of 10 |
 //! | `SIM_FAILURES` | stop after so many failures, instead of 10 |
 //! | `EXPLORE_DEPTH`, `EXPLORE_NODES` | how deep small worlds are explored, and how large |
 #![allow(
@@ -33,6 +34,7 @@ mod plan;
 mod process;
 mod queue;
 mod scene;
+mod scenes;
 mod stranger;
 mod world;
 
@@ -58,7 +60,7 @@ fn judge(outcome: &Outcome) -> Result<(), Violation> {
 }
 
 /// Runs one seed; `Err`: what is to be printed.
-fn history(seed: u64, draw: fn(u64) -> Plan) -> Result<Outcome, String> {
+fn history(seed: u64, draw: impl Fn(u64) -> Plan) -> Result<Outcome, String> {
     let outcome = calm::run(draw(seed), false);
     let Err(violation) = judge(&outcome) else { return Ok(outcome) };
     // The same again, with a trace.

@@ -303,6 +303,11 @@ impl Plan {
         self.faults.iter().any(|(fault, _)| *fault == Fault::Describe)
     }
 
+    /// What [`Plan::basic`] draws, and no fault.
+    pub fn undisturbed(seed: u64) -> Self {
+        Self { chaos: Duration::ZERO, ..Self::basic(seed) }
+    }
+
     /// A history of the faults in [`FAULTS`].
     pub fn basic(seed: u64) -> Self {
         let mut rng = SmallRng::seed_from_u64(seed ^ 0x9e37_79b9_7f4a_7c15);

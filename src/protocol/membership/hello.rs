@@ -338,6 +338,7 @@ impl Membership {
         if theirs == Intent::Meet {
             self.tell_doubts(key, &peer);
         }
+        self.survey(now, key);
         self.grant_requests(now, &peer);
         if view != self.table.view_hash(self.id, version) {
             self.compare_at_greeting(now, key);

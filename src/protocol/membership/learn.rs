@@ -113,13 +113,14 @@ impl Membership {
         let is_held = self.table.member(&record.node).is_some();
         let is_removal = !record.is_member() && is_held && self.table.is_unproven(&record.node);
         let is_free = is_own || is_removal;
-        let trust = if is_free { Trust::Whole } else { self.trust(now, speaker, is_only) };
+        let matter = self.matter(&record, manner);
+        let trust = if is_free { Trust::Whole } else { self.trust(now, speaker, matter, is_only) };
         let manner = match (trust, manner) {
             (Trust::Whole, _) => manner,
             (Trust::Spent, Manner::Compared) if !is_mine => Manner::Repaired,
             _ if self.would_be_new(&record) => {
                 if manner == Manner::Told {
-                    self.told_by(now, speaker);
+                    self.told_by(now, speaker, matter);
                 }
                 return self.reached(now, Limit::News);
             }
@@ -127,7 +128,7 @@ impl Membership {
         };
         if is_mine {
             if record.supersedes(&self.me) {
-                self.told_by(now, speaker);
+                self.told_by(now, speaker, matter);
             }
             self.rumours.passed(&record, over);
             return self.hear_of_self(now, &record);
@@ -151,7 +152,7 @@ impl Membership {
             Held::New => {
                 self.rumours.passed(&record, over);
                 if !is_free {
-                    self.told_by(now, speaker);
+                    self.told_by(now, speaker, matter);
                 }
             }
             Held::Dropped => {}

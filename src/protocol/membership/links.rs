@@ -80,6 +80,12 @@ impl Link {
         }
     }
 
+    /// Whether an answer over this link would be waited for longer than so, only because it is
+    /// young: members are probed in turn, and it is some turns until its length is known.
+    pub(super) fn is_overrated(&self, time: Duration) -> bool {
+        self.rtt.is_some_and(|rtt| rtt.is_rough() && rtt.patience() > time)
+    }
+
     pub(super) fn sample_rtt(&mut self, sample: Duration) {
         self.rtt = Some(match self.rtt {
             Some(rtt) => rtt.with(sample),
@@ -92,32 +98,44 @@ impl Link {
 /// us patience with the next one that stops.
 const LONGEST_TRIP: Duration = Duration::from_secs(1);
 
+/// So many round trips tell how long the next one takes; fewer overrate how far they spread.
+const SURE: u8 = 8;
+
 /// Round trips as RFC 6298 keeps them.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct RoundTrip {
     smooth: Duration,
     spread: Duration,
+    /// How many were measured, up to [`SURE`].
+    samples: u8,
 }
 
 impl RoundTrip {
     fn first(sample: Duration) -> Self {
         let sample = sample.min(LONGEST_TRIP);
-        Self { smooth: sample, spread: sample / 2 }
+        Self { smooth: sample, spread: sample / 2, samples: 1 }
     }
 
     fn with(self, sample: Duration) -> Self {
         let sample = sample.min(LONGEST_TRIP);
+        let samples = (self.samples + 1).min(SURE);
         if sample * 2 < self.smooth {
             // The way has become short again, or the peer fast. Links are probed in turn, and
             // by eighths this one would be waited for too long for another dozen turns.
-            return Self { smooth: (self.smooth + sample) / 2, spread: self.spread / 2 };
+            return Self { smooth: (self.smooth + sample) / 2, spread: self.spread / 2, samples };
         }
         let off = self.smooth.abs_diff(sample);
-        Self { smooth: (self.smooth * 7 + sample) / 8, spread: (self.spread * 3 + off) / 4 }
+        let (smooth, spread) = ((self.smooth * 7 + sample) / 8, (self.spread * 3 + off) / 4);
+        Self { smooth, spread, samples }
     }
 
     pub(super) fn smooth(&self) -> Duration {
         self.smooth
+    }
+
+    /// Whether too few were measured to tell how far they spread.
+    fn is_rough(&self) -> bool {
+        self.samples < SURE
     }
 
     /// An answer that is not there by then is missing.

@@ -268,6 +268,14 @@ impl Membership {
         self.send_ping(now, seq, key);
     }
 
+    /// Asks over a young and long link until it is known how long it is.
+    pub(super) fn survey(&mut self, now: Duration, key: LinkId) {
+        let least = self.settings.timing.ack_timeout;
+        if self.links.links.get(&key).is_some_and(|link| link.is_overrated(least)) {
+            self.ping_again(now, key);
+        }
+    }
+
     fn troubled(&mut self, key: LinkId) {
         if let Some(link) = self.links.links.get_mut(&key) {
             link.is_in_trouble = true;
@@ -412,6 +420,7 @@ impl Membership {
         if self.detector.probes.remove(&seq).is_some() {
             self.detector.well();
         }
+        self.survey(now, key);
         if let Some(favour) = self.detector.favours.remove(&seq) {
             self.reply_favour(&favour, true);
         }

@@ -12,7 +12,9 @@ use std::collections::BTreeMap;
 use std::time::Duration;
 
 use super::Membership;
+use super::learn::Manner;
 use super::limits::{Allowance, Limits};
+use super::record::Record;
 use crate::node::NodeName;
 
 /// Peers whose allowance is not whole that are remembered. Beyond, the one that told least is
@@ -25,6 +27,12 @@ const MEMBERS: usize = 128;
 const MEMBERS_AT_ONCE: usize = 8;
 const MEMBERS_BEYOND: usize = 2;
 
+/// Removals of nodes that are no members here, at once and in each second, where views are
+/// compared: they change nothing that is shown, and who comes from another cluster, or was the
+/// only one to keep its disk, may hold thousands. Only while half of the room for them is free,
+/// or those of one member would push out all others'.
+const GRAVES: u32 = 64;
+
 /// A node that has just joined is told so many times as much at once: all there is.
 const AT_FIRST: u32 = 8;
 
@@ -36,6 +44,15 @@ const FEW: usize = 16;
 
 /// What can be owed: whoever told too much is heard again after it kept quiet until then.
 const MOST_OWED: u32 = 32;
+
+/// What a peer tells of others.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Matter {
+    /// It may be news to everybody.
+    News,
+    /// The removal of who is no member here, where views are compared.
+    Grave,
+}
 
 /// How what a peer tells of others is taken.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -77,11 +94,16 @@ impl Share {
 struct Account {
     news: Allowance,
     more: Allowance,
+    graves: Allowance,
 }
 
 impl Account {
     fn new(now: Duration, share: Share) -> Self {
-        Self { news: Allowance::new(share.news, now), more: Allowance::new(share.more, now) }
+        Self {
+            news: Allowance::new(share.news, now),
+            more: Allowance::new(share.more, now),
+            graves: Allowance::new(GRAVES, now),
+        }
     }
 
     fn limit(&mut self, share: Share) {
@@ -109,6 +131,7 @@ impl Tellers {
         now: Duration,
         peer: &NodeName,
         share: Share,
+        matter: Matter,
         is_must: bool,
     ) -> Trust {
         let Some(account) = self.of.get_mut(peer) else { return Trust::Whole };
@@ -116,20 +139,23 @@ impl Tellers {
         match account.news.has(now, share.per_second) {
             _ if !is_must && !account.more.has(now, share.per_second) => Trust::Lost,
             true => Trust::Whole,
-            false => Trust::Spent,
+            false if is_must || matter == Matter::News => Trust::Spent,
+            false if account.graves.has(now, GRAVES) => Trust::Spent,
+            false => Trust::Lost,
         }
     }
 
     /// A peer told something new, that is told on if its trust was whole.
-    pub(super) fn told(&mut self, now: Duration, peer: &NodeName, share: Share) {
+    pub(super) fn told(&mut self, now: Duration, peer: &NodeName, share: Share, matter: Matter) {
         if !self.of.contains_key(peer) {
             self.make_room();
             self.of.insert(peer.clone(), Account::new(now, share));
         }
-        if let Some(Account { news, more }) = self.of.get_mut(peer) {
-            match news.has(now, share.per_second) {
-                true => news.spend(),
-                false => more.owe(now, share.per_second, MOST_OWED),
+        if let Some(Account { news, more, graves }) = self.of.get_mut(peer) {
+            match (news.has(now, share.per_second), matter) {
+                (true, _) => news.spend(),
+                (false, Matter::News) => more.owe(now, share.per_second, MOST_OWED),
+                (false, Matter::Grave) => graves.owe(now, GRAVES, 0),
             }
         }
     }
@@ -138,8 +164,11 @@ impl Tellers {
     pub(super) fn prune(&mut self, now: Duration, share: Share) {
         self.of.retain(|_, account| {
             account.limit(share);
-            let Account { news, more } = account;
-            !(news.is_full(now, share.per_second) && more.is_full(now, share.per_second))
+            let Account { news, more, graves } = account;
+            let is_whole = news.is_full(now, share.per_second)
+                && more.is_full(now, share.per_second)
+                && graves.is_full(now, GRAVES);
+            !is_whole
         });
     }
 
@@ -177,15 +206,33 @@ impl Membership {
     }
 
     /// How what a peer says of others is taken.
-    pub(super) fn trust(&mut self, now: Duration, speaker: &NodeName, is_only: bool) -> Trust {
+    pub(super) fn trust(
+        &mut self,
+        now: Duration,
+        speaker: &NodeName,
+        matter: Matter,
+        is_only: bool,
+    ) -> Trust {
         let share = self.share(now);
-        self.tellers.trust(now, speaker, share, is_only)
+        self.tellers.trust(now, speaker, share, matter, is_only)
     }
 
     /// A peer told something new of others.
-    pub(super) fn told_by(&mut self, now: Duration, speaker: &NodeName) {
+    pub(super) fn told_by(&mut self, now: Duration, speaker: &NodeName, matter: Matter) {
         let share = self.share(now);
-        self.tellers.told(now, speaker, share);
+        self.tellers.told(now, speaker, share, matter);
+    }
+
+    /// What it is that is said of another.
+    pub(super) fn matter(&self, record: &Record, manner: Manner) -> Matter {
+        let changes_nothing = !record.is_member()
+            && self.table.member(&record.node).is_none()
+            && manner != Manner::Told;
+        match changes_nothing && self.table.tombstone_count() < self.settings.limits.tombstones / 2
+        {
+            true => Matter::Grave,
+            false => Matter::News,
+        }
     }
 
     /// What each peer may tell.
@@ -204,11 +251,11 @@ impl Membership {
         if self.is_newcomer(now) {
             return true;
         }
-        if claims < FEW && self.trust(now, speaker, false) == Trust::Whole {
+        if claims < FEW && self.trust(now, speaker, Matter::News, false) == Trust::Whole {
             return false;
         }
         let peers = self.links.all_active().map(|(_, link)| link.peer.clone());
         let others: Vec<NodeName> = peers.filter(|peer| peer != speaker).collect();
-        others.iter().all(|peer| self.trust(now, peer, false) == Trust::Lost)
+        others.iter().all(|peer| self.trust(now, peer, Matter::News, false) == Trust::Lost)
     }
 }

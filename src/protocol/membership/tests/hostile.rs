@@ -282,11 +282,8 @@ fn who_is_not_admitted_changes_nothing() {
 /// FAULTS: tombstones reach a newcomer, and whoever was away hears them from it.
 #[test]
 fn a_newcomer_holds_every_tombstone_and_passes_it_on() {
-    let tombstones: Vec<Record> = (0..8000)
-        .map(|index| Record { burial: index, ..claim(made_up(index), Standing::ForceLeft) })
-        .collect();
     let mut net = Net::new();
-    net.start(settings(1, true), Durable { records: tombstones, ..Durable::default() });
+    net.start(settings(1, true), Durable { records: graves(0..8000), ..Durable::default() });
     net.start(settings(2, true), Durable::default());
     net.discover_all();
     net.run(Duration::from_secs(5));
@@ -304,6 +301,51 @@ fn a_newcomer_holds_every_tombstone_and_passes_it_on() {
         assert_eq!(table.tombstone_count(), 8000, "at {at}");
     }
     assert_eq!(net.nodes[&name(2)].view_hash(), net.nodes[&name(3)].view_hash());
+}
+
+fn graves(range: std::ops::Range<u64>) -> Vec<Record> {
+    range.map(|n| Record { burial: n, ..claim(made_up(n), Standing::ForceLeft) }).collect()
+}
+
+/// Simulator, seed 44793: members that had joined long ago learned one tombstone a second from
+/// the only one that had kept its disk, and views differed for as many seconds.
+#[test]
+fn who_alone_kept_its_disk_is_learned_from_in_time() {
+    let mut net = Net::cluster(5);
+    net.run(Duration::from_secs(30));
+    net.start(settings(6, true), Durable { records: graves(0..2000), ..Durable::default() });
+    net.discover_all();
+    net.run(Duration::from_secs(1));
+    // Whatever it brings, what it tells of members is heard.
+    assert_eq!(net.ask(6, Action::ForceLeave { node: name(5), force: true }), Ok(()));
+    net.run(Duration::from_millis(500));
+    assert!(net.nodes[&name(1)].table().member(&name(5)).is_none());
+    net.run(Duration::from_secs(40));
+    net.kill(5);
+    net.run(Duration::from_secs(2));
+    net.assert_agreed(&["n1", "n2", "n3", "n4", "n6"]);
+    assert_eq!(net.nodes[&name(1)].table().tombstone_count(), 2001);
+}
+
+/// However many one makes up, those of others are not pushed out for a long while.
+#[test]
+fn the_tombstones_of_one_take_half_of_the_room_at_once() {
+    let (mut net, mut keys) = Net::with_liar(3);
+    let limits = Limits { tombstones: 400, ..Limits::default() };
+    net.nodes.get_mut(&name(1)).unwrap().settings.limits = limits;
+    let real = Record { burial: 0, ..claim(made_up(9999), Standing::ForceLeft) };
+    net.lie(1, keys[0], vec![real]);
+    net.run(Duration::from_secs(30));
+    for second in 0..30 {
+        keys[0] = net.come_again(keys[0]);
+        let records = graves(second * 100..second * 100 + 100);
+        let said = Message::Sync { records, want: Vec::new(), ask: None };
+        net.nodes.get_mut(&name(1)).unwrap().handle_frame(net.now, keys[0], &said.encode());
+        net.run(Duration::from_secs(1));
+    }
+    let table = net.nodes[&name(1)].table();
+    assert!((200..300).contains(&table.tombstone_count()), "{}", table.tombstone_count());
+    assert!(table.get(&made_up(9999)).is_some());
 }
 
 /// A tombstone older than all of a full table would be forgotten at once, and the member
