@@ -114,7 +114,11 @@ impl Membership {
         let is_removal = !record.is_member() && is_held && self.table.is_unproven(&record.node);
         let is_free = is_own || is_removal;
         let matter = self.matter(&record, manner);
-        let trust = if is_free { Trust::Whole } else { self.trust(now, speaker, matter, is_only) };
+        let trust = match self.trust(now, speaker, matter, is_only) {
+            _ if is_free => Trust::Whole,
+            Trust::Spent | Trust::Lost if is_mine && self.must_object(now, &record) => Trust::Whole,
+            trust => trust,
+        };
         let manner = match (trust, manner) {
             (Trust::Whole, _) => manner,
             (Trust::Spent, Manner::Compared) if !is_mine => Manner::Repaired,

@@ -120,6 +120,8 @@ pub struct Membership {
     growth: Allowance,
     /// Members that may still be asked whether what is said of them is true.
     doubts: Allowance,
+    /// When this node last answered what a peer said of it that is not heard otherwise.
+    objected: Option<Duration>,
     tellers: Tellers,
     /// Rounds of gossip that need not wait for each other.
     rounds: Allowance,
@@ -187,6 +189,7 @@ impl Membership {
             greeted_at: Duration::ZERO,
             growth: Allowance::new(settings.limits.unproven_at_once, now),
             doubts: Allowance::new(learn::DOUBTS, now),
+            objected: None,
             tellers: Tellers::default(),
             rounds: Allowance::new(spread::ROUNDS, now),
             bounds: Reached::default(),

@@ -42,6 +42,10 @@ const NEWCOMER: Duration = Duration::from_secs(10);
 /// So few statements at once cost nobody its whole trust.
 const FEW: usize = 16;
 
+/// So often a node answers what is said of it, whoever says it: one that is not heard accuses
+/// again, and is heard less for that.
+const OBJECTS_EVERY: Duration = Duration::from_secs(5);
+
 /// What can be owed: whoever told too much is heard again after it kept quiet until then.
 const MOST_OWED: u32 = 32;
 
@@ -221,6 +225,16 @@ impl Membership {
     pub(super) fn told_by(&mut self, now: Duration, speaker: &NodeName, matter: Matter) {
         let share = self.share(now);
         self.tellers.told(now, speaker, share, matter);
+    }
+
+    /// Whether what is said of this node is to be heard although its speaker told enough.
+    pub(super) fn must_object(&mut self, now: Duration, said: &Record) -> bool {
+        let is_due = self.objected.is_none_or(|at| now.saturating_sub(at) >= OBJECTS_EVERY);
+        let must = is_due && said.supersedes(&self.me);
+        if must {
+            self.objected = Some(now);
+        }
+        must
     }
 
     /// What it is that is said of another.
