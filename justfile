@@ -60,6 +60,10 @@ binary:
     scripts/build-release
     ls -lh target/release/muster
 
+# Write build/layout.ld anew: which functions lie side by side
+layout:
+    scripts/layout
+
 # The Debian package, in target/package
 package: binary
     scripts/package-deb

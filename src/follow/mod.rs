@@ -57,6 +57,10 @@ use crate::view::Snapshot;
 /// programs. A file system that hangs holds one for each file on it; further ones wait.
 const BLOCKING_THREADS: usize = 16;
 
+/// What followers do, and the programs they run, yields to the membership where there is more
+/// to do than processors.
+const NICE: i32 = 10;
+
 /// Followers that are told to end do so at their next wait.
 const STOP_GRACE: Duration = Duration::from_secs(2);
 
@@ -333,6 +337,7 @@ impl House {
                 .worker_threads(1)
                 .max_blocking_threads(BLOCKING_THREADS)
                 .thread_name("follow")
+                .on_thread_start(yield_to_membership)
                 .enable_all()
                 .build();
             match built {
@@ -386,6 +391,14 @@ impl House {
                 );
             }
         }
+    }
+}
+
+/// Lowers the priority of the calling thread, and of what it starts.
+fn yield_to_membership() {
+    if let Err(error) = rustix::process::setpriority_process(None, NICE) {
+        // Filtered system calls, or lower already.
+        tracing::debug!("what follows the membership runs as it comes: {error}");
     }
 }
 

@@ -73,8 +73,10 @@ fn a_program_and_a_url_are_told_in_order() {
         home,
         "tell",
         &format!(
-            "echo \"$MUSTER_EVENT $MUSTER_NODE $MUSTER_SELF $MUSTER_URL $(cat)\" >> {}; echo said",
-            log.display()
+            "echo \"$MUSTER_EVENT $MUSTER_NODE $MUSTER_SELF $MUSTER_URL $(cat)\" >> {}; \
+             nice > {}; echo said",
+            log.display(),
+            home.join("niceness").display()
         ),
     );
     let (url, posted) = posts();
@@ -127,6 +129,11 @@ fn a_program_and_a_url_are_told_in_order() {
         (one.metric(&outcome) >= bodies.len() as u64).then_some(())
     });
     one.wait_log("said");
+    // It yields to the membership.
+    let niceness = |text: &str| text.trim().parse::<i32>().unwrap();
+    let own = std::process::Command::new("nice").output().unwrap().stdout;
+    let least = niceness(&String::from_utf8(own).unwrap()).max(10);
+    assert_eq!(niceness(&std::fs::read_to_string(home.join("niceness")).unwrap()), least);
 }
 
 /// What a member says of itself at its start came in one statement with its being there, and
