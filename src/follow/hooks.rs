@@ -8,8 +8,13 @@ mod conditions;
 mod queue;
 mod teller;
 
+use std::sync::Arc;
+use std::time::Duration;
+
 use axum::http::Method;
+use futures_util::FutureExt as _;
 use futures_util::future::BoxFuture;
+use tokio::time::sleep_until;
 use tracing::info;
 
 use super::process::{self, Done, Job};
@@ -18,6 +23,10 @@ use crate::config::{ApiListen, Config, HookAction, HookConfig};
 use crate::metrics::{Hook, HookRun, Word};
 use queue::{Message, Queue};
 use teller::Teller;
+
+/// From an event to its telling at least. By then all members know of it: what they start
+/// about it would stand in its way where they share a machine.
+const PAUSE: Duration = Duration::from_millis(50);
 
 /// What is said while more happens than a hook takes.
 const OVERLOAD: &str = "more than 256 events waited for it, the limit, and the oldest were \
@@ -61,7 +70,10 @@ pub(super) async fn run(config: HookConfig, mut world: World, beginning: Beginni
             overload.set(OVERLOAD);
         }
         if telling.is_none() {
-            telling = queue.pop().map(|message| tell(&config, message, &world));
+            telling = queue.pop().map(|message| {
+                let agent = Arc::clone(&world.config.borrow());
+                tell(config.clone(), message, agent).boxed()
+            });
             if telling.is_none() {
                 overload.clear();
             }
@@ -96,11 +108,10 @@ async fn ended(telling: &mut Option<BoxFuture<'static, Told>>) -> Told {
 }
 
 /// Has one event told.
-fn tell(config: &HookConfig, message: Message, world: &World) -> BoxFuture<'static, Told> {
-    let timeout = config.timeout;
-    match config.action.clone() {
+async fn tell(config: HookConfig, message: Message, agent: Arc<Config>) -> Told {
+    sleep_until(message.since + PAUSE).await;
+    match config.action {
         HookAction::Command(argv) => {
-            let agent = std::sync::Arc::clone(&world.config.borrow());
             let environment = vec![
                 ("MUSTER_EVENT", message.event.name().to_owned()),
                 ("MUSTER_NODE", message.node),
@@ -109,23 +120,21 @@ fn tell(config: &HookConfig, message: Message, world: &World) -> BoxFuture<'stat
             ];
             let mut stdin = message.body;
             stdin.push(b'\n');
-            let job = Job { argv, stdin, environment, timeout };
-            Box::pin(async move {
-                let Done { result, output } = process::run(job).await;
-                let word = result.as_ref().err().map_or("ok", process::ProgramError::word);
-                let failure = result.err().map(|error| error.to_string());
-                Told { word, failure, lines: output.lines() }
-            })
+            let job = Job { argv, stdin, environment, timeout: config.timeout };
+            let Done { result, output } = process::run(job).await;
+            let word = result.as_ref().err().map_or("ok", process::ProgramError::word);
+            let failure = result.err().map(|error| error.to_string());
+            Told { word, failure, lines: output.lines() }
         }
-        HookAction::Url(url) => Box::pin(async move {
-            let answer = http::send(Method::POST, &url, Some(message.body), timeout).await;
+        HookAction::Url(url) => {
+            let answer = http::send(Method::POST, &url, Some(message.body), config.timeout).await;
             let (word, failure) = match answer {
                 Ok(status) if status.is_success() => ("ok", None),
                 Ok(status) => ("refused", Some(format!("{} answers {status}", shown(&url)))),
                 Err(reason) => ("failed", Some(format!("{}: {reason}", shown(&url)))),
             };
             Told { word, failure, lines: Vec::new() }
-        }),
+        }
     }
 }
 

@@ -4,7 +4,7 @@ use std::sync::Arc;
 use std::time::{Duration, SystemTime};
 
 use serde_json::Value;
-use tokio::time::timeout;
+use tokio::time::{Instant, timeout};
 
 use super::*;
 use crate::api::tests::{config, node};
@@ -161,4 +161,26 @@ async fn a_member_is_told_as_the_event_has_it_where_the_snapshot_is_behind() {
         });
     });
     assert_eq!(told(&world, MemberStatus::Up), "suspect");
+}
+
+/// What just happened is told a moment later, what had to wait anyway at once.
+#[tokio::test(start_paused = true)]
+async fn the_membership_has_its_moment_first() {
+    let hook = HookConfig {
+        on: vec![HookEvent::MemberDown],
+        action: HookAction::Command(vec!["/nonexistent/hook".to_owned()]),
+        timeout: Duration::from_secs(10),
+    };
+    let after = async |waited: Duration| {
+        let begun = Instant::now();
+        let (event, node, body) = (HookEvent::MemberDown, String::new(), Vec::new());
+        let message = Message { event, node, body, since: begun };
+        tokio::time::advance(waited).await;
+        let told = tell(hook.clone(), message, Arc::new(config(None))).await;
+        assert_eq!(told.word, "refused");
+        begun.elapsed()
+    };
+    assert!(after(Duration::ZERO).await >= PAUSE);
+    let late = PAUSE * 10;
+    assert!(after(late).await < late + PAUSE);
 }
