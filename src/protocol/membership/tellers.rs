@@ -27,6 +27,13 @@ const MEMBERS: usize = 128;
 const MEMBERS_AT_ONCE: usize = 8;
 const MEMBERS_BEYOND: usize = 2;
 
+/// So many statements about members are learned at once where views are compared, and one more
+/// for every second member, whatever a peer told as news; for each so many members there is one
+/// more in a second. Where much happens honest peers tell too much, and who heard none of them
+/// any more might cause it.
+const REPAIRS: u32 = 16;
+const MEMBERS_REPAIRED: usize = 64;
+
 /// Removals of nodes that are no members here, at once and in each second, where views are
 /// compared: they change nothing that is shown, and who comes from another cluster, or was the
 /// only one to keep its disk, may hold thousands. Only while half of the room for them is free,
@@ -54,7 +61,9 @@ const MOST_OWED: u32 = 32;
 pub(super) enum Matter {
     /// It may be news to everybody.
     News,
-    /// The removal of who is no member here, where views are compared.
+    /// Where views are compared: what became of a member.
+    Repair,
+    /// Where views are compared: the removal of who is no member here.
     Grave,
 }
 
@@ -78,6 +87,8 @@ pub(super) struct Share {
     more: u32,
     /// Of each in a second after that.
     per_second: u32,
+    /// What is learned in any case where views are compared, at once and in a second.
+    repairs: (u32, u32),
 }
 
 impl Share {
@@ -89,6 +100,10 @@ impl Share {
             news: at_once.saturating_add(one_for(MEMBERS_AT_ONCE)),
             more: at_once.saturating_mul(2).saturating_add(one_for(MEMBERS_BEYOND)),
             per_second: limits.news_per_second.saturating_add(one_for(MEMBERS)),
+            repairs: (
+                REPAIRS.saturating_add(one_for(MEMBERS_BEYOND)),
+                one_for(MEMBERS_REPAIRED).saturating_add(1),
+            ),
         }
     }
 }
@@ -98,6 +113,7 @@ impl Share {
 struct Account {
     news: Allowance,
     more: Allowance,
+    repairs: Allowance,
     graves: Allowance,
 }
 
@@ -106,6 +122,7 @@ impl Account {
         Self {
             news: Allowance::new(share.news, now),
             more: Allowance::new(share.more, now),
+            repairs: Allowance::new(share.repairs.0, now),
             graves: Allowance::new(GRAVES, now),
         }
     }
@@ -113,6 +130,7 @@ impl Account {
     fn limit(&mut self, share: Share) {
         self.news.limit(share.news);
         self.more.limit(share.more);
+        self.repairs.limit(share.repairs.0);
     }
 }
 
@@ -140,12 +158,16 @@ impl Tellers {
     ) -> Trust {
         let Some(account) = self.of.get_mut(peer) else { return Trust::Whole };
         account.limit(share);
-        match account.news.has(now, share.per_second) {
-            _ if !is_must && !account.more.has(now, share.per_second) => Trust::Lost,
-            true => Trust::Whole,
-            false if is_must || matter == Matter::News => Trust::Spent,
-            false if account.graves.has(now, GRAVES) => Trust::Spent,
-            false => Trust::Lost,
+        let Account { news, more, repairs, graves } = account;
+        let is_lost = !is_must && !more.has(now, share.per_second);
+        match matter {
+            _ if !is_lost && news.has(now, share.per_second) => Trust::Whole,
+            _ if is_must => Trust::Spent,
+            Matter::Grave if graves.has(now, GRAVES) => Trust::Spent,
+            Matter::Grave => Trust::Lost,
+            Matter::Repair if repairs.has(now, share.repairs.1) => Trust::Spent,
+            Matter::News | Matter::Repair if is_lost => Trust::Lost,
+            Matter::News | Matter::Repair => Trust::Spent,
         }
     }
 
@@ -155,11 +177,12 @@ impl Tellers {
             self.make_room();
             self.of.insert(peer.clone(), Account::new(now, share));
         }
-        if let Some(Account { news, more, graves }) = self.of.get_mut(peer) {
-            match (news.has(now, share.per_second), matter) {
-                (true, _) => news.spend(),
-                (false, Matter::News) => more.owe(now, share.per_second, MOST_OWED),
-                (false, Matter::Grave) => graves.owe(now, GRAVES, 0),
+        if let Some(Account { news, more, repairs, graves }) = self.of.get_mut(peer) {
+            match matter {
+                _ if news.has(now, share.per_second) => news.spend(),
+                Matter::Grave => graves.owe(now, GRAVES, 0),
+                Matter::Repair if repairs.has(now, share.repairs.1) => repairs.spend(),
+                Matter::News | Matter::Repair => more.owe(now, share.per_second, MOST_OWED),
             }
         }
     }
@@ -168,9 +191,10 @@ impl Tellers {
     pub(super) fn prune(&mut self, now: Duration, share: Share) {
         self.of.retain(|_, account| {
             account.limit(share);
-            let Account { news, more, graves } = account;
+            let Account { news, more, repairs, graves } = account;
             let is_whole = news.is_full(now, share.per_second)
                 && more.is_full(now, share.per_second)
+                && repairs.is_full(now, share.repairs.1)
                 && graves.is_full(now, GRAVES);
             !is_whole
         });
@@ -239,13 +263,13 @@ impl Membership {
 
     /// What it is that is said of another.
     pub(super) fn matter(&self, record: &Record, manner: Manner) -> Matter {
-        let changes_nothing = !record.is_member()
-            && self.table.member(&record.node).is_none()
-            && manner != Manner::Told;
-        match changes_nothing && self.table.tombstone_count() < self.settings.limits.tombstones / 2
-        {
-            true => Matter::Grave,
-            false => Matter::News,
+        let is_held = self.table.member(&record.node).is_some();
+        let has_room = || self.table.tombstone_count() < self.settings.limits.tombstones / 2;
+        match manner {
+            Manner::Told => Matter::News,
+            _ if is_held => Matter::Repair,
+            _ if !record.is_member() && has_room() => Matter::Grave,
+            _ => Matter::News,
         }
     }
 
