@@ -546,3 +546,4 @@ mod made_up;
 mod news;
 mod properties;
 mod silence;
+mod tellers;

@@ -74,7 +74,7 @@ fn a_program_and_a_url_are_told_in_order() {
         "tell",
         &format!(
             "echo \"$MUSTER_EVENT $MUSTER_NODE $MUSTER_SELF $MUSTER_URL $(cat)\" >> {}; \
-             nice > {}; echo said",
+             nice >> {}; echo said",
             log.display(),
             home.join("niceness").display()
         ),
@@ -130,7 +130,7 @@ fn a_program_and_a_url_are_told_in_order() {
     });
     one.wait_log("said");
     // It yields to the membership.
-    let niceness = |text: &str| text.trim().parse::<i32>().unwrap();
+    let niceness = |text: &str| text.lines().next().unwrap().parse::<i32>().unwrap();
     let own = std::process::Command::new("nice").output().unwrap().stdout;
     let least = niceness(&String::from_utf8(own).unwrap()).max(10);
     assert_eq!(niceness(&std::fs::read_to_string(home.join("niceness")).unwrap()), least);
