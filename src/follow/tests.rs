@@ -26,7 +26,7 @@ pub(super) fn ends(agent: Config) -> Ends {
         dns: None,
         config: agent,
         snapshots: snapshot,
-        events: Arc::new(EventLog::starting_after(0)),
+        events: Arc::new(EventLog::starting_after(100)),
         commands,
         metrics: Arc::new(Metrics::default()),
         notices: Arc::new(Notices::default()),

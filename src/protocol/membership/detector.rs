@@ -126,6 +126,7 @@ pub(super) struct Detector {
     pub suspicions: BTreeMap<NodeName, Suspicion>,
     pub favours: BTreeMap<u64, Favour>,
     pub challenges: BTreeMap<u64, Challenge>,
+    /// Who still has a turn to be probed in this round, shuffled.
     pub order: Vec<NodeName>,
     pub illness: u32,
     /// Set once nobody at all answers.

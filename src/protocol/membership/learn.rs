@@ -53,6 +53,9 @@ impl Membership {
         for claim in claims {
             let linked = self.links.active(&claim.node);
             let heard = linked.filter(|(_, link)| now.saturating_sub(link.heard) < FRESH);
+            let believed = linked
+                .filter(|_| manner == Manner::Compared)
+                .map(|(to_itself, _)| (to_itself, claim.clone()));
             let known = Known {
                 speaker: &speaker,
                 is_me: claim.node == self.me.node,
@@ -62,19 +65,32 @@ impl Membership {
                 vouched: self.links.vouched(&claim.node),
             };
             let node = claim.node.clone();
-            match admit(claim, known) {
+            let unfit = match admit(claim, known) {
                 Ok(admitted) => {
                     if admitted.is_capped {
                         self.reached(now, Limit::Numbers);
                     }
                     self.learn(now, (&speaker, key), admitted, manner, is_only);
+                    continue;
                 }
-                Err(Unfit::Numbers) => {
-                    self.reached(now, Limit::Numbers);
-                    self.ask_itself(now, &node);
-                }
-                Err(Unfit::NotItsOwn) => {}
+                Err(unfit) => unfit,
+            };
+            if unfit == Unfit::Numbers {
+                self.reached(now, Limit::Numbers);
+                self.ask_itself(now, &node);
             }
+            if let Some((to_itself, claim)) = believed {
+                self.confront(now, to_itself, claim);
+            }
+        }
+    }
+
+    /// Others hold of a member what it would have told this node itself, and hold it for good
+    /// where they have no link to it: it is told, and answers them all.
+    fn confront(&mut self, now: Duration, to_itself: LinkId, claim: Record) {
+        let is_ahead = self.table.get(&claim.node).is_none_or(|held| claim.supersedes(held));
+        if is_ahead && self.doubts.take(now, DOUBTS_PER_SECOND) {
+            self.send(to_itself, &Message::Gossip { id: self.id, news: vec![claim] });
         }
     }
 

@@ -82,7 +82,7 @@ impl Membership {
         }
     }
 
-    /// Probes the next member in a shuffled round.
+    /// Probes the next member of a round in which each has its turn.
     pub(super) fn probe_next(&mut self, now: Duration) {
         self.detector.sent.retain(|_, (_, at)| now.saturating_sub(*at) < REMEMBERED);
         if self.me.standing == Standing::Left {
@@ -91,7 +91,7 @@ impl Membership {
         self.probe_doubtful(now);
         let mut refilled = false;
         loop {
-            let Some(target) = self.detector.order.pop() else {
+            let Some(target) = self.most_silent() else {
                 if std::mem::replace(&mut refilled, true) {
                     return;
                 }
@@ -102,6 +102,15 @@ impl Membership {
                 return self.probe(now, &target);
             }
         }
+    }
+
+    /// Of those that still have their turn in this round the one not heard of for longest:
+    /// were its turn left to chance, all might come to a silent member late.
+    fn most_silent(&mut self) -> Option<NodeName> {
+        let heard = |node: &NodeName| self.links.active(node).map(|(_, link)| link.heard);
+        let order = &mut self.detector.order;
+        let (at, _) = order.iter().enumerate().min_by_key(|(_, node)| heard(node))?;
+        Some(order.swap_remove(at))
     }
 
     /// Members that nobody could link with have a turn of their own, beside the others.

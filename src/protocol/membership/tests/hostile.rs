@@ -1,6 +1,6 @@
 //! A member that says whatever the wire can carry, and what it comes to.
 
-use super::super::learn::DOUBTS;
+use super::super::learn::{DOUBTS, Manner};
 use super::*;
 
 /// A name that nobody has.
@@ -145,6 +145,29 @@ fn whatever_others_believe_of_a_node_it_answers() {
     assert_eq!(net.nodes[&name(2)].state(), State::Left);
     for at in [1, 3] {
         assert!(net.nodes[&name(at)].table().member(&name(2)).is_none(), "at {at}");
+    }
+}
+
+/// Simulator, seed 52172: a later life of a member was down, by a liar's word, to two that had no
+/// link to it. Whoever had one believed none of it, nobody told the member, and views differed
+/// for good.
+#[test]
+fn what_others_hold_of_a_member_it_is_told_by_who_does_not_believe_it() {
+    for standing in [UP, Standing::Member(Health::Down)] {
+        let mut net = Net::cluster(3);
+        net.run(Duration::from_secs(3));
+        let (now, of) = (net.now, net.nodes[&name(2)].me().clone());
+        let lie = Record { epoch: Epoch(5), standing, by: name(3), ..of };
+        let hearer = net.nodes.get_mut(&name(1)).unwrap();
+        let key = |of| hearer.links.active(&name(of)).unwrap().0;
+        let (to_itself, from) = (key(2), key(3));
+        hearer.links.links.get_mut(&to_itself).unwrap().heard = now;
+        hearer.hear(now, from, vec![lie], Manner::Compared);
+        net.settle();
+        assert_eq!(net.nodes[&name(2)].me().epoch, Epoch(5), "it answers");
+        net.run(Duration::from_secs(1));
+        net.assert_agreed(&["n1", "n2", "n3"]);
+        assert!(net.news.iter().all(|(_, news)| news.to == UP), "and was never anything but up");
     }
 }
 

@@ -70,6 +70,30 @@ fn a_node_that_is_cut_off_from_everybody_knows_it_as_fast_as_the_others() {
     }
 }
 
+/// Simulator, seed 517 of what is cut off at no latency: by chance nobody's turn came to it
+/// for two seconds.
+#[test]
+fn of_a_round_of_probes_the_longest_silent_has_its_turn_first() {
+    let mut net = Net::cluster(8);
+    net.run(Duration::from_secs(3));
+    for _ in 0..20 {
+        net.run(Duration::from_millis(370));
+        let mut prober = net.nodes[&name(1)].clone();
+        prober.detector.order.clear();
+        prober.detector.probes.clear();
+        let heard: BTreeMap<NodeName, Duration> =
+            prober.links.all_active().map(|(_, link)| (link.peer.clone(), link.heard)).collect();
+        for _ in 0..heard.len() {
+            prober.probe_next(net.now);
+        }
+        let turns: Vec<&NodeName> =
+            prober.detector.probes.values().map(|probe| &probe.target).collect();
+        assert!(turns.is_sorted_by_key(|target| heard[*target]), "{turns:?} of {heard:?}");
+        let asked: BTreeSet<&NodeName> = turns.into_iter().collect();
+        assert_eq!(asked, heard.keys().collect(), "each has its turn in each round");
+    }
+}
+
 /// Simulator, seed 103: those to whom it held no link stayed up in its view for ten seconds.
 #[test]
 fn a_node_that_is_cut_off_gives_up_those_too_that_it_held_no_link_to() {
