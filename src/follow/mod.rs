@@ -37,7 +37,7 @@ use futures_util::FutureExt as _;
 use tokio::runtime::{Builder, Runtime};
 use tokio::sync::{oneshot, watch};
 use tokio::task::JoinHandle;
-use tokio::time::{Instant, sleep, timeout_at};
+use tokio::time::{Instant, sleep, sleep_until, timeout_at};
 use tracing::{error, warn};
 
 use self::dns::zone::Zone;
@@ -391,6 +391,14 @@ impl House {
                 );
             }
         }
+    }
+}
+
+/// Waits until then, or without end.
+async fn until(at: Option<Instant>) {
+    match at {
+        Some(at) => sleep_until(at).await,
+        None => std::future::pending().await,
     }
 }
 

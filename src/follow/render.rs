@@ -31,7 +31,7 @@ use tracing::{debug, info};
 pub(crate) use view::View;
 
 use super::process::{self, Done, Job};
-use super::{Standing, World, trust};
+use super::{Standing, World, trust, until};
 use crate::backoff::Backoff;
 use crate::config::RenderConfig;
 use crate::metrics::{Render, Word};
@@ -302,13 +302,6 @@ async fn quiet(mut view: View, config: &RenderConfig, world: &mut World) -> View
                 }
             }
         }
-    }
-}
-
-async fn until(at: Option<Instant>) {
-    match at {
-        Some(at) => sleep_until(at).await,
-        None => std::future::pending().await,
     }
 }
 
