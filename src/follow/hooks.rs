@@ -9,27 +9,22 @@ mod queue;
 mod teller;
 
 use std::sync::Arc;
-use std::time::Duration;
 
 use axum::http::Method;
 use futures_util::FutureExt as _;
 use futures_util::future::BoxFuture;
 use tokio::sync::watch;
 use tokio::sync::watch::error::RecvError;
-use tokio::time::Instant;
 use tracing::info;
 
+use super::moment::Moment;
 use super::process::{self, Done, Job};
-use super::{Beginning, Standing, World, http, until};
+use super::{Beginning, Standing, World, http};
 use crate::broker::BrokerReport;
 use crate::config::{ApiListen, Config, HookAction, HookConfig};
 use crate::metrics::{Hook, HookRun, Word};
 use queue::{Message, Queue};
 use teller::Teller;
-
-/// From an event until it is looked at, with all that happened meanwhile. By then all members
-/// know of it: what they do about it would stand in its way where they share a machine.
-const PAUSE: Duration = Duration::from_millis(50);
 
 /// What is said while more happens than a hook takes.
 const OVERLOAD: &str = "more than 256 events waited for it, the limit, and the oldest were \
@@ -56,10 +51,9 @@ pub(super) async fn run(config: HookConfig, mut world: World, beginning: Beginni
     let dropped = world.metrics.hook_dropped.get_or_create(&Hook { hook: label.clone() }).clone();
     let mut queue = Queue::default();
     let mut telling: Option<BoxFuture<'static, Told>> = None;
-    // When it is looked at what happened; nothing has since the last look if that is open.
-    let mut look = Some(Instant::now());
+    let (mut moment, mut is_news) = (Moment::default(), true);
     loop {
-        if look.take_if(|at| *at <= Instant::now()).is_some() {
+        if std::mem::take(&mut is_news) {
             // Marked as seen before they are looked at: what comes meanwhile wakes us again.
             events.borrow_and_update();
             broker.borrow_and_update();
@@ -98,13 +92,12 @@ pub(super) async fn run(config: HookConfig, mut world: World, beginning: Beginni
                     Some(reason) => standing.set(&reason),
                 }
             }
-            () = until(look) => {}
-            happened = happens(&mut events, &mut broker, &mut world), if look.is_none() => {
+            happened = moment.after(happens(&mut events, &mut broker, &mut world)) => {
                 // The agent is about to end, and this with it.
                 if happened.is_err() {
                     return;
                 }
-                look = Some(Instant::now() + PAUSE);
+                is_news = true;
             }
         }
     }

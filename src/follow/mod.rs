@@ -18,6 +18,7 @@
 //! logged, put on the board of notices and started again, later each time.
 
 mod http;
+mod moment;
 mod probe;
 mod process;
 mod trust;

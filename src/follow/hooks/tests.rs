@@ -10,6 +10,7 @@ use super::*;
 use crate::api::tests::{config, node};
 use crate::config::HookEvent;
 use crate::events::{Event, EventKind};
+use crate::follow::moment::PAUSE;
 use crate::follow::tests::{Ends, ends};
 use crate::view::{LastChange, MemberStatus};
 
