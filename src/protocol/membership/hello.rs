@@ -53,6 +53,7 @@ impl Membership {
             boot: None,
             rtt: None,
             peer_wants: true,
+            confronted: None,
             version: Version::V1,
             view: None,
         };

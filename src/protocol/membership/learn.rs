@@ -40,6 +40,9 @@ pub(super) enum Held {
 pub(super) const DOUBTS: u32 = 16;
 const DOUBTS_PER_SECOND: u32 = 2;
 
+/// So often a member is told what others hold of it: no more than it hears from an honest one.
+const CONFRONTED_EVERY: Duration = Duration::from_secs(5);
+
 /// A link that brought anything within this is better evidence than hearsay.
 const FRESH: Duration = Duration::from_millis(1500);
 
@@ -86,10 +89,14 @@ impl Membership {
     }
 
     /// Others hold of a member what it would have told this node itself, and hold it for good
-    /// where they have no link to it: it is told, and answers them all.
+    /// where they have no link to it: it is told, and answers them all. Now and then, since it
+    /// may be told so by all who are linked to it, and takes it for what they tell.
     fn confront(&mut self, now: Duration, to_itself: LinkId, claim: Record) {
         let is_ahead = self.table.get(&claim.node).is_none_or(|held| claim.supersedes(held));
-        if is_ahead && self.doubts.take(now, DOUBTS_PER_SECOND) {
+        let Some(link) = self.links.links.get_mut(&to_itself).filter(|_| is_ahead) else { return };
+        let is_due = link.confronted.is_none_or(|at| now.saturating_sub(at) >= CONFRONTED_EVERY);
+        if is_due && self.doubts.take(now, DOUBTS_PER_SECOND) {
+            link.confronted = Some(now);
             self.send(to_itself, &Message::Gossip { id: self.id, news: vec![claim] });
         }
     }

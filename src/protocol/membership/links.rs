@@ -58,6 +58,8 @@ pub(super) struct Link {
     pub rtt: Option<RoundTrip>,
     /// The peer's last word on whether it wants this link.
     pub peer_wants: bool,
+    /// When the peer was last told what others hold of it.
+    pub confronted: Option<Duration>,
     /// What both ends speak; known once a hello came.
     pub version: Version,
     /// The hash of the peer's view, by that version's rule.

@@ -173,6 +173,7 @@ fn round_trips_across_an_outage_are_not_kept() {
         boot: None,
         rtt: None,
         peer_wants: true,
+        confronted: None,
         version: Version::V2,
         view: None,
     };
