@@ -9,22 +9,24 @@ mod queue;
 mod teller;
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use axum::http::Method;
 use futures_util::FutureExt as _;
 use futures_util::future::BoxFuture;
-use tokio::sync::watch;
-use tokio::sync::watch::error::RecvError;
+use tokio::time::sleep_until;
 use tracing::info;
 
-use super::moment::Moment;
 use super::process::{self, Done, Job};
 use super::{Beginning, Standing, World, http};
-use crate::broker::BrokerReport;
 use crate::config::{ApiListen, Config, HookAction, HookConfig};
 use crate::metrics::{Hook, HookRun, Word};
 use queue::{Message, Queue};
 use teller::Teller;
+
+/// From an event to its telling at least. By then all members know of it: what they start
+/// about it would stand in its way where they share a machine.
+const PAUSE: Duration = Duration::from_millis(50);
 
 /// What is said while more happens than a hook takes.
 const OVERLOAD: &str = "more than 256 events waited for it, the limit, and the oldest were \
@@ -51,24 +53,21 @@ pub(super) async fn run(config: HookConfig, mut world: World, beginning: Beginni
     let dropped = world.metrics.hook_dropped.get_or_create(&Hook { hook: label.clone() }).clone();
     let mut queue = Queue::default();
     let mut telling: Option<BoxFuture<'static, Told>> = None;
-    let (mut moment, mut is_news) = (Moment::default(), true);
     loop {
-        if std::mem::take(&mut is_news) {
-            // Marked as seen before they are looked at: what comes meanwhile wakes us again.
-            events.borrow_and_update();
-            broker.borrow_and_update();
-            world.config.borrow_and_update();
-            world.snapshots.borrow_and_update();
-            for message in teller.news(&world) {
-                if config.on.contains(&message.event) {
-                    queue.push(message);
-                }
+        // Marked as seen before they are looked at: what comes meanwhile wakes us again.
+        events.borrow_and_update();
+        broker.borrow_and_update();
+        world.config.borrow_and_update();
+        world.snapshots.borrow_and_update();
+        for message in teller.news(&world) {
+            if config.on.contains(&message.event) {
+                queue.push(message);
             }
-            let lost = queue.take_dropped() + teller.take_missed();
-            dropped.inc_by(lost);
-            if lost > 0 {
-                overload.set(OVERLOAD);
-            }
+        }
+        let lost = queue.take_dropped() + teller.take_missed();
+        dropped.inc_by(lost);
+        if lost > 0 {
+            overload.set(OVERLOAD);
         }
         if telling.is_none() {
             telling = queue.pop().map(|message| {
@@ -92,28 +91,12 @@ pub(super) async fn run(config: HookConfig, mut world: World, beginning: Beginni
                     Some(reason) => standing.set(&reason),
                 }
             }
-            happened = moment.after(happens(&mut events, &mut broker, &mut world)) => {
-                // The agent is about to end, and this with it.
-                if happened.is_err() {
-                    return;
-                }
-                is_news = true;
-            }
+            Ok(()) = events.changed() => {}
+            Ok(()) = broker.changed() => {}
+            Ok(()) = world.config.changed() => {}
+            // The agent is about to end, and this with it.
+            changed = world.snapshots.changed() => if changed.is_err() { return },
         }
-    }
-}
-
-/// Waits for anything that may be news; an error when nothing happens any more.
-async fn happens(
-    events: &mut watch::Receiver<u64>,
-    broker: &mut watch::Receiver<BrokerReport>,
-    world: &mut World,
-) -> Result<(), RecvError> {
-    tokio::select! {
-        Ok(()) = events.changed() => Ok(()),
-        Ok(()) = broker.changed() => Ok(()),
-        Ok(()) = world.config.changed() => Ok(()),
-        changed = world.snapshots.changed() => changed,
     }
 }
 
@@ -126,6 +109,7 @@ async fn ended(telling: &mut Option<BoxFuture<'static, Told>>) -> Told {
 
 /// Has one event told.
 async fn tell(config: HookConfig, message: Message, agent: Arc<Config>) -> Told {
+    sleep_until(message.since + PAUSE).await;
     match config.action {
         HookAction::Command(argv) => {
             let environment = vec![

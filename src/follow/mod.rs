@@ -18,7 +18,6 @@
 //! logged, put on the board of notices and started again, later each time.
 
 mod http;
-mod moment;
 mod probe;
 mod process;
 mod trust;
@@ -38,7 +37,7 @@ use futures_util::FutureExt as _;
 use tokio::runtime::{Builder, Runtime};
 use tokio::sync::{oneshot, watch};
 use tokio::task::JoinHandle;
-use tokio::time::{Instant, sleep, sleep_until, timeout_at};
+use tokio::time::{Instant, sleep, timeout_at};
 use tracing::{error, warn};
 
 use self::dns::zone::Zone;
@@ -392,14 +391,6 @@ impl House {
                 );
             }
         }
-    }
-}
-
-/// Waits until then, or without end.
-async fn until(at: Option<Instant>) {
-    match at {
-        Some(at) => sleep_until(at).await,
-        None => std::future::pending().await,
     }
 }
 

@@ -30,9 +30,8 @@ use tracing::{debug, info};
 
 pub(crate) use view::View;
 
-use super::moment::Moment;
 use super::process::{self, Done, Job};
-use super::{Standing, World, trust, until};
+use super::{Standing, World, trust};
 use crate::backoff::Backoff;
 use crate::config::RenderConfig;
 use crate::metrics::{Render, Word};
@@ -228,11 +227,11 @@ pub(super) async fn run(config: RenderConfig, mut world: World) {
     let changed_template = Notify::new();
     let mut template = pin!(watch(config.source.clone(), &changed_template));
     let mut renderer = Renderer::new(config.clone());
-    let (mut moment, mut failures) = (Moment::default(), 0);
+    let mut failures = 0;
     // What is rendered next, and what is known of it.
     let mut view = View::from(&**world.snapshots.borrow_and_update());
     loop {
-        view = quiet(view, &config, &mut world, &mut moment).await;
+        view = quiet(view, &config, &mut world).await;
         let again = match renderer.render(view.clone()).await {
             Ok(outcome) => {
                 count(&world, &target, outcome.word());
@@ -259,7 +258,7 @@ pub(super) async fn run(config: RenderConfig, mut world: World) {
         // Until there is something to do.
         loop {
             tokio::select! {
-                changed = moment.after(world.snapshots.changed()) => {
+                changed = world.snapshots.changed() => {
                     if changed.is_err() {
                         return;
                     }
@@ -284,22 +283,15 @@ fn count(world: &World, target: &str, outcome: &'static str) {
 
 /// Waits until the members have held still for `wait.min`, at most for `wait.max`; the
 /// view as it is then.
-async fn quiet(
-    mut view: View,
-    config: &RenderConfig,
-    world: &mut World,
-    moment: &mut Moment,
-) -> View {
+async fn quiet(mut view: View, config: &RenderConfig, world: &mut World) -> View {
     let begun = Instant::now();
     let last = begun + config.wait_max;
     let mut due = begun + config.wait_min;
     loop {
         tokio::select! {
             biased;
-            () = sleep_until(due.min(last)) => {
-                return View::from(&**world.snapshots.borrow_and_update());
-            }
-            changed = moment.after(world.snapshots.changed()) => {
+            () = sleep_until(due.min(last)) => return view,
+            changed = world.snapshots.changed() => {
                 if changed.is_err() {
                     return view;
                 }
@@ -310,6 +302,13 @@ async fn quiet(
                 }
             }
         }
+    }
+}
+
+async fn until(at: Option<Instant>) {
+    match at {
+        Some(at) => sleep_until(at).await,
+        None => std::future::pending().await,
     }
 }
 

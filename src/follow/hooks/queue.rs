@@ -2,6 +2,8 @@
 
 use std::collections::VecDeque;
 
+use tokio::time::Instant;
+
 use crate::config::HookEvent;
 
 /// Events that wait for one hook at most: a minute's news for a program that takes a
@@ -18,6 +20,8 @@ pub(super) struct Message {
     pub(super) node: String,
     /// The event as JSON.
     pub(super) body: Vec<u8>,
+    /// When it was taken up.
+    pub(super) since: Instant,
 }
 
 /// Messages in their order, [`WAITING`] at most.
@@ -55,8 +59,8 @@ mod tests {
         let mut queue = Queue::default();
         for number in 0..10_000_u32 {
             let body = number.to_be_bytes().to_vec();
-            let (event, node) = (HookEvent::MemberUp, String::new());
-            queue.push(Message { event, node, body });
+            let (event, node, since) = (HookEvent::MemberUp, String::new(), Instant::now());
+            queue.push(Message { event, node, body, since });
         }
         assert_eq!(queue.take_dropped(), 10_000 - 256);
         assert_eq!(queue.take_dropped(), 0);

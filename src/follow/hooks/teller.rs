@@ -5,6 +5,7 @@ use std::sync::Arc;
 use std::time::SystemTime;
 
 use serde_json::{Map, Value, json};
+use tokio::time::Instant;
 
 use super::super::{Beginning, World};
 use super::conditions::{Conditions, Now};
@@ -154,5 +155,5 @@ fn message(
     body.insert("cluster".to_owned(), json!(snapshot.name));
     body.insert("member".to_owned(), member);
     let body = Value::Object(body).to_string().into_bytes();
-    Message { event, node, body }
+    Message { event, node, body, since: Instant::now() }
 }
