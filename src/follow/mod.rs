@@ -37,7 +37,7 @@ use futures_util::FutureExt as _;
 use tokio::runtime::{Builder, Runtime};
 use tokio::sync::{oneshot, watch};
 use tokio::task::JoinHandle;
-use tokio::time::{Instant, sleep, timeout_at};
+use tokio::time::{Instant, sleep, timeout, timeout_at};
 use tracing::{error, warn};
 
 use self::dns::zone::Zone;
@@ -63,6 +63,9 @@ const NICE: i32 = 10;
 
 /// Followers that are told to end do so at their next wait.
 const STOP_GRACE: Duration = Duration::from_secs(2);
+
+/// A program that is being started when all ends is started and ended within this.
+const START_GRACE: Duration = Duration::from_secs(1);
 
 /// Between a follower's panic and its next start.
 const RESTART: Backoff = Backoff::new(Duration::from_secs(1), Duration::from_secs(300));
@@ -292,6 +295,12 @@ async fn manage(world: World, beginning: Beginning, stop: oneshot::Receiver<()>)
         () = describe(&world) => {}
     }
     house.end(|_| true).await;
+    if timeout(START_GRACE, process::started()).await.is_err() {
+        warn!(
+            "a program's start does not end, and is left: it waits for the system, as for a disk or \
+             a network file system that hangs"
+        );
+    }
 }
 
 impl House {

@@ -13,6 +13,7 @@ use rustix::process::{Pid, Signal, kill_process_group};
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::net::unix::pipe;
 use tokio::process::{Child, Command};
+use tokio::sync::Semaphore;
 use tokio::task::spawn_blocking;
 use tokio::time::timeout;
 
@@ -35,6 +36,19 @@ const LAST_WORDS: Duration = Duration::from_millis(200);
 /// among it), and what its service manager handed to it alone.
 const PRIVATE_PREFIXES: [&str; 4] = ["EMQX_", "MUSTER_", "LISTEN_", "WATCHDOG_"];
 const PRIVATE: [&str; 2] = ["NOTIFY_SOCKET", "CREDENTIALS_DIRECTORY"];
+
+/// Programs that may be started at one time: as many as there are threads for it.
+const STARTS: u32 = 16;
+
+/// Starts under way; of the whole process, as the programs are.
+static STARTING: Semaphore = Semaphore::const_new(STARTS as usize);
+
+/// Waits until no program is being started any more. A runtime that ends in between knows
+/// nothing of a program that has just begun, and nobody would end that.
+pub(super) async fn started() {
+    // It is never closed.
+    let _all = STARTING.acquire_many(STARTS).await;
+}
 
 /// What is to be run.
 #[derive(Clone, Debug)]
@@ -194,15 +208,20 @@ async fn start(job: &Job) -> Result<Started, ProgramError> {
         program: name.clone(),
         reason: error.to_string(),
     };
+    let starting = STARTING.acquire().await.map_err(|error| failed(&error))?;
     let started = spawn_blocking(move || {
         let name = job.argv.first().map_or("", String::as_str);
-        let program = trust::program(name).map_err(ProgramError::Refused)?;
-        spawn(&program, &job).map_err(|error| ProgramError::Start {
-            program: name.to_owned(),
-            reason: error.to_string(),
-        })
+        let started = trust::program(name).map_err(ProgramError::Refused).and_then(|program| {
+            spawn(&program, &job).map_err(|error| ProgramError::Start {
+                program: name.to_owned(),
+                reason: error.to_string(),
+            })
+        });
+        // In this order: where nobody waits any more, the program ends before its start counts
+        // as over.
+        (started, starting)
     });
-    started.await.map_err(|error| failed(&error))?
+    started.await.map_err(|error| failed(&error))?.0
 }
 
 fn spawn(program: &std::path::Path, job: &Job) -> io::Result<Started> {

@@ -1,6 +1,10 @@
 use std::fs;
 use std::os::unix::fs::PermissionsExt as _;
 use std::path::PathBuf;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+
+use tokio::runtime::Builder;
 
 use super::*;
 
@@ -120,6 +124,37 @@ async fn a_run_that_is_given_up_ends_the_group() {
     started.await.unwrap();
     running.abort();
     gone(&fs::read_to_string(&pid).unwrap()).await;
+}
+
+/// Its pipes cannot be registered with a runtime that ends, so that its start fails although it
+/// runs.
+#[test]
+fn a_program_that_is_being_started_ends_before_its_runtime() {
+    let directory = tempfile::tempdir().unwrap();
+    let pids = directory.path().join("pids");
+    let program = script(&directory, &format!("echo $$ >> {}; exec sleep 1000", pids.display()));
+    let outer = Builder::new_current_thread().enable_all().build().unwrap();
+    for _ in 0..100 {
+        let runtime = Builder::new_multi_thread().worker_threads(1).enable_all().build().unwrap();
+        let (program, running) = (program.clone(), Arc::new(AtomicBool::new(false)));
+        let begun = Arc::clone(&running);
+        let task = runtime.spawn(async move {
+            let mut run = std::pin::pin!(run(job(&[&program], LONG)));
+            // The first poll hands it to another thread.
+            let _pending = futures_util::poll!(run.as_mut());
+            begun.store(true, Ordering::Release);
+            run.await
+        });
+        while !running.load(Ordering::Acquire) {
+            std::hint::spin_loop();
+        }
+        task.abort();
+        outer.block_on(async { timeout(LONG, started()).await }).unwrap();
+        runtime.shutdown_background();
+    }
+    for pid in fs::read_to_string(&pids).unwrap_or_default().lines() {
+        outer.block_on(gone(pid));
+    }
 }
 
 #[test]

@@ -115,15 +115,19 @@ fn a_program_and_a_url_are_told_in_order() {
     let words: Vec<_> = lines[node("member_down")].splitn(5, ' ').collect();
     let api = format!("http://{}", one.api());
     assert_eq!(words[..4], ["member_down", two.name(), one.name(), &api]);
-    // The other hook heard the same.
+    // The other hook heard the same: of members in the same order, and of this node. Each sees
+    // for itself between which events of members its own node's state became another.
     let mut heard = Vec::new();
     while heard.len() < bodies.len() {
         heard.push(posted.recv_timeout(LONG).unwrap());
     }
-    let names = |bodies: &[Value]| -> Vec<Value> {
-        bodies.iter().map(|body| json!([body["event"], body["node"], body["id"]])).collect()
+    let names = |bodies: &[Value], of_members: bool| -> Vec<Value> {
+        let those = bodies.iter().filter(|body| body["id"].is_u64() == of_members);
+        those.map(|body| json!([body["event"], body["node"], body["id"]])).collect()
     };
-    assert_eq!(names(&heard), names(&bodies));
+    for of_members in [true, false] {
+        assert_eq!(names(&heard, of_members), names(&bodies, of_members));
+    }
     let outcome = format!("muster_hook_runs_total{{hook={program:?},outcome=\"ok\"}}");
     eventually("its runs to be counted", LONG, || {
         (one.metric(&outcome) >= bodies.len() as u64).then_some(())
